@@ -1,0 +1,5 @@
+//! The command line: one small file per command, with its arguments, what it calls and what it prints.
+
+mod context;
+
+pub use context::Context;

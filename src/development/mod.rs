@@ -1,0 +1,7 @@
+//! Stage 3, development in git: the repository, its index and hooks, what a push did, and the runs' records.
+//!
+//! libgit2 reads and writes objects, index and refs; what talks to a remote or runs hooks is the `git`
+//! executable, and [`git`] is the only door to it.
+
+pub mod git;
+pub mod repository;

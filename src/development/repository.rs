@@ -1,0 +1,103 @@
+//! The repository at hand.
+
+use std::path::{Path, PathBuf};
+
+use git2::{ErrorCode, Oid};
+
+use crate::error::{Context as _, Error, Result};
+
+/// A repository with a work tree, opened the way git names it: `GIT_DIR`, `GIT_INDEX_FILE` and the like are
+/// respected, so that a hook sees the index that is being committed.
+pub struct Repository {
+    git: git2::Repository,
+    root: PathBuf,
+}
+
+impl Repository {
+    /// Opens the repository of the current folder or of git's environment.
+    ///
+    /// # Errors
+    /// [`Kind::Config`](crate::error::Kind::Config) outside a repository, in a bare one, or in one that belongs
+    /// to somebody else.
+    pub fn open() -> Result<Self> {
+        let git = git2::Repository::open_from_env().map_err(|error| match error.code() {
+            ErrorCode::NotFound => {
+                Error::config("not a git repository (or any of the parent folders)")
+                    .hint("git init, or change into your project")
+            }
+            ErrorCode::Owner => Error::config("this repository belongs to another user")
+                .cause(error.message())
+                .hint("git config --global --add safe.directory \"$PWD\", if you trust it"),
+            _ => Error::config("cannot open the git repository").cause(error.message()),
+        })?;
+        let root = git.workdir().map(Path::to_path_buf).ok_or_else(|| {
+            Error::config("this is a bare repository; git-agile needs a work tree")
+                .hint("git clone it, and run the command in the clone")
+        })?;
+        Ok(Repository { git, root })
+    }
+
+    /// The work tree's top folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The libgit2 handle, for reading and writing objects, index and refs.
+    pub fn git(&self) -> &git2::Repository {
+        &self.git
+    }
+
+    /// The folder shared by all linked work trees (`.git`).
+    pub fn common_dir(&self) -> &Path {
+        self.git.commondir()
+    }
+
+    /// The commit that `name` means, `HEAD` among them.
+    ///
+    /// # Errors
+    /// [`Kind::Config`](crate::error::Kind::Config) on an unborn branch, [`Kind::Usage`](crate::error::Kind::Usage)
+    /// for a name that means no commit.
+    pub fn commit(&self, name: &str) -> Result<Oid> {
+        let found = self
+            .git
+            .revparse_single(name)
+            .and_then(|object| object.peel_to_commit());
+        found
+            .map(|commit| commit.id())
+            .map_err(|error| match error.code() {
+                ErrorCode::NotFound | ErrorCode::UnbornBranch if name == "HEAD" => {
+                    Error::config("this branch has no commit yet")
+                        .hint("git commit, then try again")
+                }
+                _ => Error::usage(format!("`{name}` is not a commit of this repository"))
+                    .hint("git log --oneline"),
+            })
+    }
+
+    /// The bytes of `path` in `commit`, or nothing when the commit has no such file.
+    ///
+    /// # Errors
+    /// [`Kind::Config`](crate::error::Kind::Config) when the object database is damaged or `path` is no plain file.
+    pub fn file_at(&self, commit: Oid, path: &str) -> Result<Option<Vec<u8>>> {
+        let tree = self
+            .git
+            .find_commit(commit)
+            .and_then(|commit| commit.tree());
+        let tree = tree.or_config(|| format!("cannot read commit {commit}"))?;
+        let entry = match tree.get_path(Path::new(path)) {
+            Ok(entry) => entry,
+            Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(Error::config(format!("cannot read {path} of {commit}")).cause(error));
+            }
+        };
+        if entry.filemode() == 0o120000 {
+            return Err(Error::config(format!(
+                "{path} is a symbolic link in commit {commit}"
+            )));
+        }
+        let blob = self.git.find_blob(entry.id());
+        blob.map(|blob| Some(blob.content().to_vec()))
+            .or_config(|| format!("{path} of {commit} is not a plain file"))
+    }
+}

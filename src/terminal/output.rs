@@ -1,0 +1,169 @@
+//! Writers that know whether a person is looking.
+
+use std::io::{self, IsTerminal, Write};
+
+use indicatif::{MultiProgress, ProgressDrawTarget};
+
+use super::clean;
+use crate::error::{Error, Kind};
+
+/// Where a line goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output: data.
+    Data,
+    /// Standard error: talk.
+    Talk,
+}
+
+/// How a word is shown where colours are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// As it is.
+    Plain,
+    /// A good end.
+    Good,
+    /// A bad end, or `error:`.
+    Bad,
+    /// Something to look at, or `hint:`.
+    Note,
+    /// Less important.
+    Dim,
+    /// A heading.
+    Bold,
+}
+
+/// The program's output. Cheap to share; progress lines and messages never tear each other.
+pub struct Output {
+    data_colour: bool,
+    talk_colour: bool,
+    progress: MultiProgress,
+    quiet: bool,
+}
+
+impl Output {
+    /// Looks at the two streams, `NO_COLOR` and `TERM`. With `quiet`, only errors, warnings and data are written.
+    pub fn new(quiet: bool) -> Self {
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
+            || std::env::var_os("TERM").is_some_and(|v| v == "dumb");
+        let progress = MultiProgress::new();
+        if quiet || !io::stderr().is_terminal() {
+            progress.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        Output {
+            data_colour: !plain && io::stdout().is_terminal(),
+            talk_colour: !plain && io::stderr().is_terminal(),
+            progress,
+            quiet,
+        }
+    }
+
+    /// `text` cleaned, and coloured where `stream` goes to a terminal.
+    pub fn paint(&self, stream: Stream, style: Style, text: &str) -> String {
+        let coloured = match stream {
+            Stream::Data => self.data_colour,
+            Stream::Talk => self.talk_colour,
+        };
+        let code = match style {
+            Style::Plain => None,
+            Style::Good => Some("32"),
+            Style::Bad => Some("31"),
+            Style::Note => Some("33"),
+            Style::Dim => Some("2"),
+            Style::Bold => Some("1"),
+        };
+        match code.filter(|_| coloured) {
+            Some(code) => format!("\x1b[{code}m{}\x1b[0m", clean(text)),
+            None => clean(text),
+        }
+    }
+
+    /// A line of data, already cleaned or painted. A reader that has gone away is the end of the command, not an
+    /// error: the caller sees [`Kind::Child`] with status 0.
+    pub fn data(&self, line: &str) -> Result<(), Error> {
+        self.bytes(format!("{line}\n").as_bytes())
+    }
+
+    /// Data as it is, byte for byte.
+    pub fn bytes(&self, bytes: &[u8]) -> Result<(), Error> {
+        let mut out = io::stdout().lock();
+        out.write_all(bytes)
+            .and_then(|()| out.flush())
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::BrokenPipe => Error::child(0),
+                _ => Error::new(Kind::Step, "cannot write to standard output").cause(error),
+            })
+    }
+
+    /// A line for the person, already cleaned or painted.
+    pub fn say(&self, line: &str) {
+        if !self.quiet {
+            self.talk(line);
+        }
+    }
+
+    /// `warning: …`, which `--quiet` does not hide.
+    pub fn warn(&self, text: &str) {
+        self.talk(&format!(
+            "{} {}",
+            self.paint(Stream::Talk, Style::Note, "warning:"),
+            clean(text)
+        ));
+    }
+
+    /// `hint: …`.
+    pub fn hint(&self, text: &str) {
+        self.talk(&format!(
+            "{} {}",
+            self.paint(Stream::Talk, Style::Note, "hint:"),
+            clean(text)
+        ));
+    }
+
+    /// The error as git would print it; nothing when a child has already said it.
+    pub fn error(&self, error: &Error) {
+        if error.message.is_empty() {
+            return;
+        }
+        self.talk_lines(Style::Bad, "error:", &error.message);
+        for cause in &error.causes {
+            self.talk_lines(Style::Dim, "caused by:", cause);
+        }
+        for hint in &error.hints {
+            self.talk_lines(Style::Note, "hint:", hint);
+        }
+    }
+
+    /// The lines of live progress; hidden where standard error is no terminal.
+    pub fn progress(&self) -> &MultiProgress {
+        &self.progress
+    }
+
+    /// Whether a person watches standard error.
+    pub fn is_watched(&self) -> bool {
+        !self.progress.is_hidden()
+    }
+
+    /// Whether a person reads standard output.
+    pub fn is_read(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
+    fn talk_lines(&self, style: Style, label: &str, text: &str) {
+        let text = super::clean_lines(text);
+        let text = text
+            .trim_end()
+            .replace('\n', &format!("\n{}", " ".repeat(label.len() + 1)));
+        self.talk(&format!(
+            "{} {text}",
+            self.paint(Stream::Talk, style, label)
+        ));
+    }
+
+    fn talk(&self, line: &str) {
+        // Nobody is left to tell when standard error itself is gone.
+        self.progress.suspend(|| {
+            let _ = writeln!(io::stderr().lock(), "{line}");
+        });
+    }
+}
