@@ -10,5 +10,6 @@ mod master;
 pub mod observe;
 pub mod protocol;
 pub mod scripts;
+pub mod trust;
 
 pub use connection::Connection;

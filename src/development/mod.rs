@@ -4,4 +4,7 @@
 //! executable, and [`git`] is the only door to it.
 
 pub mod git;
+pub mod hooks;
+pub mod push;
+pub mod records;
 pub mod repository;
