@@ -9,6 +9,7 @@ pub mod deploy;
 mod master;
 pub mod observe;
 pub mod protocol;
+pub mod requirements;
 pub mod scripts;
 pub mod trust;
 

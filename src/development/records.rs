@@ -172,6 +172,19 @@ pub fn attachment(repository: &Repository, record: &Record, name: &str) -> Optio
     Some(blob.content().to_vec())
 }
 
+/// Waits until what was written to the repository is on the disk, so that a power cut does not take it back. Where
+/// the system cannot do that for one file system, all are waited for.
+pub fn sync(repository: &Repository) {
+    #[cfg(target_os = "linux")]
+    if let Ok(folder) = std::fs::File::open(repository.common_dir())
+        && rustix::fs::syncfs(&folder).is_ok()
+    {
+        return;
+    }
+    rustix::fs::sync();
+    let _ = repository;
+}
+
 fn name(id: &RunId) -> String {
     format!("{PREFIX}{id}")
 }

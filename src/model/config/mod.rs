@@ -8,6 +8,7 @@ mod raw;
 
 use std::collections::BTreeMap;
 
+pub(crate) use load::nearest;
 pub use load::{Layer, load};
 pub use raw::{
     Distribution, Environment, Grid, Hook, Launch, Launcher, Manager, Push, Random, RawConfig,
