@@ -5,6 +5,7 @@ mod context;
 mod demo;
 mod deploy;
 mod design;
+mod fetch;
 mod hook;
 mod init;
 mod install;
@@ -46,7 +47,7 @@ be reached, 5 a step failed, 130 interrupted."
 )]
 pub struct Cli {
     /// Print errors, warnings and data only
-    #[arg(short, long, global = true)]
+    #[arg(short, long)]
     quiet: bool,
     #[command(subcommand)]
     command: Command,
@@ -66,6 +67,7 @@ enum Command {
     Stop(stop::StopArgs),
     Wait(wait::WaitArgs),
     Show(show::ShowArgs),
+    FetchResults(fetch::FetchArgs),
     Ssh(ssh::SshArgs),
     Trust(trust::TrustArgs),
     Demo(demo::DemoArgs),
@@ -102,6 +104,7 @@ fn dispatch(command: Command, ctx: &Context) -> Result<()> {
         Command::Stop(args) => stop::run(args, ctx),
         Command::Wait(args) => wait::run(args, ctx),
         Command::Show(args) => show::run(args, ctx),
+        Command::FetchResults(args) => fetch::run(args, ctx),
         Command::Ssh(args) => ssh::run(args, ctx),
         Command::Trust(args) => trust::run(args, ctx),
         Command::Demo(args) => demo::run(args, ctx),

@@ -87,7 +87,7 @@ pub fn runs(
         })
         .collect();
     let settings = expand(experiment, overrides)?;
-    let run = |setting: crate::design::Setting| {
+    let run = |(order, setting): (u32, crate::design::Setting)| {
         let identity = Identity {
             commit: &occasion.commit,
             experiment: &experiment.name,
@@ -114,12 +114,13 @@ pub fn runs(
             results: experiment.results.clone(),
             metrics: experiment.metrics.clone(),
             sprint: occasion.sprint.clone(),
+            order,
             asked: occasion.asked,
             by: occasion.by.clone(),
             parameters: setting.parameters,
         }
     };
-    Ok(settings.into_iter().map(run).collect())
+    Ok((0..).zip(settings).map(run).collect())
 }
 
 /// The id of another attempt of the run whose first attempt is `first`.

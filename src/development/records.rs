@@ -31,7 +31,7 @@ pub struct Attachment {
     pub content: Vec<u8>,
 }
 
-/// All records, by the time they were asked for, the newest last. One that cannot be read is passed to `complain`.
+/// All records, by the time they were asked for, the newest last; those of one push by experiment, server and design. One that cannot be read is passed to `complain`.
 ///
 /// # Errors
 /// [`Kind::Config`](crate::error::Kind::Config) when the refs cannot be listed.
@@ -48,9 +48,17 @@ pub fn all(repository: &Repository, mut complain: impl FnMut(&Error)) -> Result<
             Err(error) => complain(&error),
         }
     }
-    let key = |record: &Record| (record.run.sprint.clone(), record.run.asked);
-    // Runs of one sprint keep the order of their design, which is the order they were asked in.
-    records.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.run.id.cmp(&b.run.id)));
+    records.sort_by(|a, b| {
+        let key = |record: &Record| (record.run.sprint.clone(), record.run.asked);
+        let place = |record: &Record| {
+            (
+                record.run.experiment.clone(),
+                record.run.server.name.clone(),
+                record.run.order,
+            )
+        };
+        key(a).cmp(&key(b)).then_with(|| place(a).cmp(&place(b)))
+    });
     Ok(records)
 }
 

@@ -44,6 +44,8 @@ pub struct Run {
     pub metrics: Vec<RelPath>,
     /// The push that asked for it: UTC date and time, and the commit. Sorts by time.
     pub sprint: String,
+    /// Its place in the design, from 0.
+    pub order: u32,
     /// When it was asked for, seconds since 1970 by the asking machine's clock.
     pub asked: i64,
     /// Who asked, as git knows them.
