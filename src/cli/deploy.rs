@@ -396,10 +396,7 @@ fn execute(
             let result = on_server(ctx, config, share, url, &request.branch).await;
             (share, result)
         });
-        Ok(stream::iter(all)
-            .buffer_unordered(JOBS)
-            .collect::<Vec<_>>()
-            .await)
+        Ok(stream::iter(all).buffered(JOBS).collect::<Vec<_>>().await)
     })?;
     for (share, result) in results {
         match result {
@@ -652,7 +649,7 @@ pub fn connect_ahead(repository: &Repository, config: &Config) {
             let open = servers
                 .iter()
                 .map(|server| Connection::open(server, Asking::Never));
-            let _: Vec<_> = stream::iter(open).buffer_unordered(JOBS).collect().await;
+            let _: Vec<_> = stream::iter(open).buffered(JOBS).collect().await;
         });
     });
 }

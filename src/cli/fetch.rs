@@ -67,10 +67,7 @@ pub fn run(args: FetchArgs, ctx: &Context) -> Result<()> {
             let result = from_server(ctx, repository, agreements, server, records).await;
             (server, records, result)
         });
-        Ok(stream::iter(all)
-            .buffer_unordered(JOBS)
-            .collect::<Vec<_>>()
-            .await)
+        Ok(stream::iter(all).buffered(JOBS).collect::<Vec<_>>().await)
     })?;
     let mut worst = None;
     for (server, records, result) in results {

@@ -104,7 +104,7 @@ pub async fn look(
             (server, result)
         }
     });
-    let answers: Vec<_> = stream::iter(asked).buffer_unordered(JOBS).collect().await;
+    let answers: Vec<_> = stream::iter(asked).buffered(JOBS).collect().await;
     let (mut seen, mut failures) = (BTreeMap::new(), Vec::new());
     for (server, answer) in answers {
         match answer {

@@ -71,10 +71,7 @@ pub fn run(args: StopArgs, ctx: &Context) -> Result<()> {
                     .await
             }
         });
-        Ok(stream::iter(calls)
-            .buffer_unordered(JOBS)
-            .collect::<Vec<_>>()
-            .await)
+        Ok(stream::iter(calls).buffered(JOBS).collect::<Vec<_>>().await)
     })?;
     let mut worst = None;
     let mut complain = |error: Error| {

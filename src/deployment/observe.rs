@@ -145,7 +145,10 @@ pub fn learn(known: &Known, facts: Option<&Facts>, now: i64) -> Known {
         return learnt;
     };
     let (state, note) = match (facts.exit, facts.process) {
-        (Some(exit), _) => (ended(facts, exit), exit_note(exit)),
+        (Some(exit), _) => {
+            let state = ended(facts, exit);
+            (state, exit_note(exit).filter(|_| state == RunState::Failed))
+        }
         (None, Process::Alive | Process::Elsewhere) => (RunState::Running, None),
         (None, Process::Killed | Process::Refused) => (RunState::Stopped, None),
         (None, Process::Gone) => (

@@ -49,13 +49,13 @@ deploy_run() {
 		fetched=1
 	fi
 	mkdir "$run" 2>/dev/null || [ -d "$run" ] || fail disk "cannot make the folder $run"
-	lock "run-$id"
+	lock "$run/lock"
 	if [ -d "$run/started" ]; then
 		answer_run "$id" exists
 	elif prepare_run "$@" && launch; then
 		launched="$launched $id"
 	fi
-	unlock "run-$id"
+	unlock "$run/lock"
 }
 
 # answer_run ID WHAT: WHAT happened to the run, and what its folder says now.
@@ -129,16 +129,16 @@ agile_git() {
 fetch_commit() {
 	kept=refs/agile/commits/$commit
 	if [ ! -d repo.git/objects ]; then
-		lock repo
+		lock "$base/locks/repo"
 		if [ ! -d repo.git/objects ]; then
 			rm -rf "repo.git.$$"
 			git init -q --bare "repo.git.$$" >locks/git.log 2>&1 && mv "repo.git.$$" repo.git || {
 				answer_tail locks/git.log
-				unlock repo
+				unlock "$base/locks/repo"
 				fail folder "cannot make $base/repo.git"
 			}
 		fi
-		unlock repo
+		unlock "$base/locks/repo"
 	fi
 	if [ "$(agile_git rev-parse -q --verify "$kept^{commit}" 2>/dev/null)" = "$commit" ]; then
 		answer_line commit "$commit"
@@ -195,7 +195,7 @@ build_environment() {
 		answer_line environment "$name" ready
 		return
 	fi
-	lock "env-$name"
+	lock "$base/locks/env-$name"
 	if [ ! -s "$env/ok" ] || [ ! -x "$env/bin/python" ]; then
 		progress "building the environment (Python ${version%% *})"
 		rm -rf "$env"
@@ -203,14 +203,14 @@ build_environment() {
 			printf '%s %s\n' "$version" "$(now)" | publish "$env/ok" || {
 			answer_line hint "$(build_hint)"
 			answer_tail "$env/build.log"
-			unlock "env-$name"
+			unlock "$base/locks/env-$name"
 			fail environment "cannot build the Python environment${first:+ from $first}"
 		}
 		answer_line environment "$name" built
 	else
 		answer_line environment "$name" ready
 	fi
-	unlock "env-$name"
+	unlock "$base/locks/env-$name"
 }
 
 # build_venv: the environment at its final path, since a virtual environment cannot be moved.

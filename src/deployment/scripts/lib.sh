@@ -137,11 +137,11 @@ identify() {
 	me=held,$here,$boot,$$,$ticks
 }
 
-# lock NAME: holds the lock NAME until `unlock NAME`. A lock is a folder with one file whose name says who holds it;
+# lock FOLDER: holds the lock FOLDER until `unlock FOLDER`. A lock is a folder with one file whose name says who holds it;
 # renaming that file is the only way to change that, so taking it over from an owner that is gone is as atomic as
 # taking it when it is free. Waits for an owner that lives.
 lock() {
-	agile_lock=$base/locks/$1
+	agile_lock=$1
 	if [ ! -d "$agile_lock" ]; then
 		mkdir -p "$agile_lock.new.$$" && : >"$agile_lock.new.$$/free" && mv "$agile_lock.new.$$" "$agile_lock"
 		# Another script was faster: mv put ours inside its folder.
@@ -167,7 +167,7 @@ lock() {
 	done
 }
 
-unlock() { mv "$base/locks/$1/$me" "$base/locks/$1/free" 2>/dev/null; }
+unlock() { mv "$1/$me" "$1/free" 2>/dev/null; }
 
 # A short pause; a sleep that knows whole seconds only waits one.
 nap() { sleep 0.05 2>/dev/null || sleep 1; }
