@@ -1,6 +1,12 @@
 //! Stage 1, requirements: the imports of Python code to the distributions that provide them.
 
+pub mod document;
+pub mod environment;
 pub mod name;
+pub mod needs;
+pub mod notebook;
+pub mod project;
+pub mod resolve;
 pub mod scan;
 mod settings;
 pub mod tables;
