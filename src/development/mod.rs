@@ -4,4 +4,7 @@
 //! executable, and [`git`] is the only door to it.
 
 pub mod git;
+pub mod pre_commit;
 pub mod repository;
+pub mod requirements;
+pub mod tracked;

@@ -3,6 +3,8 @@
 //! Nothing is parsed when the program starts. `script/requirements-tables` builds the generated ones; each file
 //! states its sources and their licences.
 
+use super::name::normal;
+
 const CURATED: &str = include_str!("tables/curated.tsv");
 const MODULES: &str = include_str!("tables/modules.tsv");
 const TRAPS: &str = include_str!("tables/traps.tsv");
@@ -44,6 +46,15 @@ pub fn providers(module: &str) -> Vec<&'static str> {
         .or_else(|| find(MODULES, module))
         .map(|row| row.split('|').collect())
         .unwrap_or_default()
+}
+
+/// Whether a table knows a module of the distribution whose normal name is `name`.
+pub fn is_provider(name: &str) -> bool {
+    let rows = [CURATED, MODULES].into_iter().flat_map(str::lines);
+    rows.filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once('\t'))
+        .flat_map(|(_, names)| names.split('|'))
+        .any(|other| other.len() == name.len() && normal(other) == name)
 }
 
 /// Why the import name `module` is never resolved by a table.
