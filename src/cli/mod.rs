@@ -12,6 +12,7 @@ mod install;
 mod logs;
 mod look;
 mod push;
+mod requirements;
 mod select;
 mod show;
 mod ssh;
@@ -58,6 +59,7 @@ enum Command {
     Init(init::InitArgs),
     Install(install::InstallArgs),
     Uninstall(install::UninstallArgs),
+    Requirements(requirements::RequirementsArgs),
     Design(design::DesignArgs),
     Push(push::PushArgs),
     Deploy(deploy::DeployArgs),
@@ -95,6 +97,7 @@ fn dispatch(command: Command, ctx: &Context) -> Result<()> {
         Command::Init(args) => init::run(args, ctx),
         Command::Install(args) => install::run(args, ctx),
         Command::Uninstall(args) => install::undo(args, ctx),
+        Command::Requirements(args) => requirements::run(&args, ctx),
         Command::Design(args) => design::run(args, ctx),
         Command::Push(args) => push::run(args, ctx),
         Command::Deploy(args) => deploy::run(args, ctx),

@@ -9,3 +9,5 @@ pub mod pre_commit;
 pub mod push;
 pub mod records;
 pub mod repository;
+pub mod requirements;
+pub mod tracked;

@@ -1,7 +1,333 @@
-//! The pre-commit hook's work.
+//! The pre-commit hook: the requirements of what is being committed become part of it.
+//!
+//! Everything is computed from the index that git named. Only the requirements file is changed: as a blob in that
+//! index (for `git commit PATH` in the real index too, else the file would be staged as a revert), and in the work
+//! tree only where nobody is editing it. No stash, no checkout: an edit that is not staged is never touched.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use git2::{Index, IndexEntry, IndexTime, Oid};
+
+use super::repository::Repository;
+use super::requirements::{Project, blob_id, is_python};
+use super::tracked::{Entry, Source, work_file};
 use crate::cli::Context;
-use crate::error::Result;
-/// Placeholder until the requirements stage is merged.
-pub fn pre_commit(_: &Context) -> Result<()> {
+use crate::error::{Context as _, Error, Result};
+use crate::requirements::Hook;
+use crate::requirements::plan::{Plan, Target};
+
+/// Runs the hook for the commit at hand.
+///
+/// # Errors
+/// [`Kind::Check`](crate::error::Kind::Check) when the commit must not be made: with `hook = "check"` and a file
+/// that is not up to date, or when a person is editing the file; [`Kind::Config`](crate::error::Kind::Config) when
+/// settings or index cannot be read.
+pub fn pre_commit(ctx: &Context) -> Result<()> {
+    let repository = ctx.repository()?;
+    if is_busy(repository.git().path()) || !stages_something_relevant(&repository)? {
+        return Ok(());
+    }
+    let mut project = Project::open(&repository, Source::Index)?;
+    if project.settings.hook == Hook::Off || is_ignored(&repository, &project) {
+        return Ok(());
+    }
+    let plan = project.plan(&repository)?;
+    warn(ctx, &plan);
+    let changed: Vec<&Target> = plan
+        .targets
+        .iter()
+        .filter(|target| target.is_changed())
+        .collect();
+    if project.settings.hook == Hook::Check {
+        return match changed.first() {
+            Some(target) => Err(refuse(target)),
+            None => Ok(()),
+        };
+    }
+    for target in &changed {
+        ensure_untouched(&repository, &project, target)?;
+    }
+    for target in changed {
+        write(&repository, &project, target)?;
+        ctx.output.say(&crate::terminal::clean(&summary(target)));
+    }
+    Ok(())
+}
+
+/// Whether a rebase, cherry-pick or revert of several commits is under way: the hook would alter their history.
+fn is_busy(git_dir: &Path) -> bool {
+    ["rebase-merge", "rebase-apply", "sequencer"]
+        .iter()
+        .any(|name| git_dir.join(name).exists())
+}
+
+/// Whether a file that can change the requirements is staged.
+fn stages_something_relevant(repository: &Repository) -> Result<bool> {
+    let git = repository.git();
+    let head = git.head().ok().and_then(|head| head.peel_to_tree().ok());
+    let mut options = git2::DiffOptions::new();
+    options
+        .ignore_submodules(true)
+        .skip_binary_check(true)
+        .context_lines(0);
+    let diff = git
+        .diff_tree_to_index(head.as_ref(), None, Some(&mut options))
+        .or_config(|| "cannot compare the index with HEAD".into())?;
+    Ok(diff.deltas().any(|delta| {
+        [delta.old_file(), delta.new_file()].iter().any(|file| {
+            let path = file.path().map(|path| path.to_string_lossy().into_owned());
+            let executable = file.mode() == git2::FileMode::BlobExecutable;
+            let path = path.unwrap_or_default();
+            is_declaration(&path)
+                || is_python(&Entry {
+                    path,
+                    blob: Oid::zero(),
+                    executable,
+                })
+        })
+    }))
+}
+
+/// Whether a file by its name says what the project needs.
+fn is_declaration(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    name.ends_with(".txt")
+        || matches!(name, "agile.toml" | "pyproject.toml" | "setup.cfg")
+        || name.ends_with(".in")
+}
+
+/// Whether git ignores the requirements file and does not track it: then it is nobody's to commit.
+fn is_ignored(repository: &Repository, project: &Project) -> bool {
+    let file = &project.settings.file;
+    project.entry(file).is_none() && repository.git().is_path_ignored(file).unwrap_or(false)
+}
+
+fn warn(ctx: &Context, plan: &Plan) {
+    for unresolved in &plan.needs.unresolved {
+        if unresolved.used.class == crate::requirements::needs::Class::Required {
+            let places = &unresolved.used.places;
+            let place = places
+                .first()
+                .map(|place| format!("{place}: "))
+                .unwrap_or_default();
+            ctx.output.warn(&format!(
+                "{place}nothing provides `{}` ({})",
+                unresolved.used.import, unresolved.reason
+            ));
+        }
+    }
+}
+
+fn refuse(target: &Target) -> Error {
+    let words: Vec<_> = target.changes.iter().map(ToString::to_string).collect();
+    Error::new(
+        crate::error::Kind::Check,
+        format!(
+            "{} does not match the staged code: {}",
+            target.path,
+            words.join(", ")
+        ),
+    )
+    .hint("git agile requirements, then git add it; or git commit --no-verify")
+}
+
+/// `requirements.txt: +requests==2.31, -flask`, and what a person added that pip will follow elsewhere.
+pub fn summary(target: &Target) -> String {
+    let words: Vec<_> = target.changes.iter().map(ToString::to_string).collect();
+    format!("{}: {}", target.path, words.join(", "))
+}
+
+/// Where the text is remembered that this hook wrote last to the work tree: after a failed `commit -a` the index is
+/// rolled back and the file is not.
+fn memory(repository: &Repository) -> PathBuf {
+    repository.git().path().join("agile-requirements")
+}
+
+/// Stops when a person is editing the file.
+fn ensure_untouched(repository: &Repository, project: &Project, target: &Target) -> Result<()> {
+    let path = &target.path;
+    let found = repository.root().join(path).symlink_metadata();
+    if found.as_ref().is_ok_and(|data| !data.is_file()) {
+        return Err(Error::config(format!("{path} is not a plain file"))
+            .hint("name another `file` in the [requirements] table of agile.toml"));
+    }
+    let Some(here) = work_file(repository.root(), path)? else {
+        return Ok(());
+    };
+    let staged = project.entry(path).map(|entry| entry.blob);
+    let is_staged = staged.is_some() && staged == Some(normalised_id(repository, path, &here)?);
+    let is_new = normalised_id(repository, path, &here)? == blob_id(target.new.as_bytes())?;
+    let last = std::fs::read_to_string(memory(repository)).unwrap_or_default();
+    let is_ours = last.trim() == blob_id(&here)?.to_string();
+    if is_staged || is_new || is_ours {
+        return Ok(());
+    }
+    Err(Error::new(
+        crate::error::Kind::Check,
+        format!(
+            "{path} has changes that are not staged, and this commit needs: {}",
+            summary(target)
+        ),
+    )
+    .hint(format!("git add {path}, or git commit --no-verify")))
+}
+
+/// What git would call the work-tree bytes: with line ends as `.gitattributes` and `core.autocrlf` say.
+fn normalised_id(repository: &Repository, path: &str, bytes: &[u8]) -> Result<Oid> {
+    let plain = blob_id(bytes)?;
+    if !bytes.contains(&b'\r') {
+        return Ok(plain);
+    }
+    let id = repository.git().blob_path(&repository.root().join(path));
+    Ok(id.unwrap_or(plain))
+}
+
+/// Puts the new text into the work tree and into the commit, in this order: cut between the two, the file in the
+/// work tree is known as ours, and the next commit goes on from there.
+fn write(repository: &Repository, project: &Project, target: &Target) -> Result<()> {
+    let git = repository.git();
+    let blob = git
+        .blob(target.new.as_bytes())
+        .or_step(|| format!("cannot store {}", target.path))?;
+    let old = project.entry(&target.path);
+    let mode = if old.is_some_and(|entry| entry.executable) {
+        0o100_755
+    } else {
+        0o100_644
+    };
+    replace_in_work_tree(repository, target)?;
+    let entry = index_entry(repository, target, blob, mode);
+    let mut index = git.index().or_config(|| "cannot read the index".into())?;
+    stage(&mut index, &entry)?;
+    // `git commit PATH` commits a temporary index and then keeps `index.lock` as the index.
+    let real = git.path().join("index.lock");
+    let named = index.path().map(Path::to_path_buf).unwrap_or_default();
+    let temporary = named.extension().is_some_and(|ending| ending == "lock");
+    if temporary && real.exists() && !same_file(&named, &real) {
+        let mut index =
+            Index::open(&real).or_config(|| format!("cannot read {}", real.display()))?;
+        let there = index
+            .get_path(Path::new(&target.path), 0)
+            .map(|entry| entry.id);
+        // What a person staged there and is not committing now stays.
+        if there == old.map(|entry| entry.blob) {
+            stage(&mut index, &entry)?;
+        }
+    }
+    Ok(())
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    match (a.canonicalize(), b.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    }
+}
+
+/// The entry for the new blob, with the work-tree file's times, so that git need not read the file again.
+fn index_entry(repository: &Repository, target: &Target, blob: Oid, mode: u32) -> IndexEntry {
+    let zero = IndexTime::new(0, 0);
+    let mut entry = IndexEntry {
+        ctime: zero,
+        mtime: zero,
+        dev: 0,
+        ino: 0,
+        mode,
+        uid: 0,
+        gid: 0,
+        file_size: 0,
+        id: blob,
+        flags: 0,
+        flags_extended: 0,
+        path: target.path.clone().into_bytes(),
+    };
+    let file = repository.root().join(&target.path).symlink_metadata();
+    let same = work_file(repository.root(), &target.path).ok().flatten();
+    if let (Ok(data), true) = (file, same.as_deref() == Some(target.new.as_bytes())) {
+        fill_times(&mut entry, &data);
+    }
+    entry
+}
+
+#[cfg(unix)]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the index keeps 32 bits of each"
+)]
+fn fill_times(entry: &mut IndexEntry, data: &std::fs::Metadata) {
+    use std::os::unix::fs::MetadataExt as _;
+    entry.ctime = IndexTime::new(data.ctime() as i32, data.ctime_nsec() as u32);
+    entry.mtime = IndexTime::new(data.mtime() as i32, data.mtime_nsec() as u32);
+    entry.dev = data.dev() as u32;
+    entry.ino = data.ino() as u32;
+    entry.uid = data.uid();
+    entry.gid = data.gid();
+    entry.file_size = data.size() as u32;
+}
+
+#[cfg(not(unix))]
+fn fill_times(_: &mut IndexEntry, _: &std::fs::Metadata) {}
+
+fn stage(index: &mut Index, entry: &IndexEntry) -> Result<()> {
+    index
+        .add(entry)
+        .and_then(|()| index.write())
+        .or_step(|| format!("cannot stage {}", String::from_utf8_lossy(&entry.path)))
+}
+
+fn replace_in_work_tree(repository: &Repository, target: &Target) -> Result<()> {
+    let path = repository.root().join(&target.path);
+    let old = work_file(repository.root(), &target.path)?.unwrap_or_default();
+    // Line ends as they are here: git turns them into the index's.
+    let crlf = old.windows(2).any(|pair| pair == b"\r\n") && !target.new.contains("\r\n");
+    let text = if crlf {
+        target.new.replace('\n', "\r\n")
+    } else {
+        target.new.clone()
+    };
+    let id = blob_id(text.as_bytes())?.to_string();
+    replace(&memory(repository), format!("{id}\n").as_bytes())?;
+    replace(&path, text.as_bytes())
+}
+
+/// Replaces a file by a complete one: temporary file beside it, fsync, rename. The mode is kept.
+///
+/// # Errors
+/// [`Kind::Step`](crate::error::Kind::Step) when the folder cannot be written.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let written = || -> std::io::Result<()> {
+        std::fs::create_dir_all(folder)?;
+        let mut file = tempfile::Builder::new()
+            .prefix(".agile-")
+            .tempfile_in(folder)?;
+        file.write_all(bytes)?;
+        if let Ok(data) = path.metadata() {
+            file.as_file().set_permissions(data.permissions())?;
+        } else {
+            make_readable(file.as_file())?;
+        }
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    written().or_step(|| format!("cannot write {}", path.display()))
+}
+
+/// A temporary file is the owner's alone; a new file of a project has the mode that the umask leaves.
+#[cfg(unix)]
+fn make_readable(file: &std::fs::File) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let old = rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(old);
+    file.set_permissions(std::fs::Permissions::from_mode(
+        0o666 & !u32::from(old.bits()),
+    ))
+}
+
+#[cfg(not(unix))]
+fn make_readable(_: &std::fs::File) -> std::io::Result<()> {
     Ok(())
 }

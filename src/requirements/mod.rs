@@ -1,1 +1,17 @@
-//! requirements
+//! Stage 1, requirements: the imports of Python code to the distributions that provide them.
+
+pub mod document;
+pub mod edit;
+pub mod environment;
+pub mod name;
+pub mod needs;
+pub mod notebook;
+pub mod plan;
+pub mod project;
+pub mod pyproject;
+pub mod resolve;
+pub mod scan;
+mod settings;
+pub mod tables;
+
+pub use settings::{Hook, Optional, Pin, Settings};

@@ -192,13 +192,8 @@ impl Whole<'_> {
                 },
             );
         }
-        let file = match raw.requirements.get("file").and_then(toml::Value::as_str) {
-            Some(file) => {
-                RelPath::new(file).map_err(|error| self.error("requirements.file", error))?
-            }
-            None => RelPath::new("requirements.txt")
-                .map_err(|error| self.error("requirements.file", error))?,
-        };
+        let file = RelPath::new(raw.requirements.file)
+            .map_err(|error| self.error("requirements.file", error))?;
         let mut config = Config {
             requirements: Requirements { file },
             environment: raw.environment,

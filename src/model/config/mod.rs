@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 pub(crate) use load::nearest;
 pub use load::{Layer, load};
 pub use raw::{
-    Distribution, Environment, Grid, Hook, Launch, Launcher, Manager, Push, Random, RawConfig,
-    RawData, RawExperiment, RawServer, Source, Stop,
+    Distribution, Environment, Grid, Launch, Launcher, Manager, Push, Random, RawConfig, RawData,
+    RawExperiment, RawServer, Source, Stop,
 };
 
 use super::names::{

@@ -13,7 +13,7 @@ use crate::model::names::{
 #[serde(deny_unknown_fields, default)]
 pub struct RawConfig {
     /// `[requirements]`: how `requirements.txt` is kept.
-    pub requirements: toml::Table,
+    pub requirements: crate::requirements::Settings,
     /// `[environment]`: the Python environment on the servers.
     pub environment: Environment,
     /// `[servers.NAME]`: where experiments run.
@@ -274,17 +274,4 @@ pub enum Launch {
     Ask,
     /// Only `git agile deploy` does.
     Never,
-}
-
-/// What the pre-commit hook does with the requirements.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Hook {
-    /// Regenerate and stage them.
-    #[default]
-    Fix,
-    /// Refuse a commit whose requirements are not right.
-    Check,
-    /// Nothing.
-    Off,
 }

@@ -1,0 +1,133 @@
+//! The tracked files of a project, as the index, a commit or the work tree has them.
+
+use std::path::Path;
+
+use git2::{ObjectType, Oid, TreeWalkMode, TreeWalkResult};
+
+use super::repository::Repository;
+use crate::error::{Context as _, Error, Result};
+
+/// Where the files' contents come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The index that git named.
+    Index,
+    /// The files in the work tree that the index lists.
+    WorkTree,
+    /// A commit.
+    Commit(Oid),
+}
+
+/// A tracked plain file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The path from the top, `/` between its parts. One that is not UTF-8 is left out.
+    pub path: String,
+    /// Its content in the index or the commit.
+    pub blob: Oid,
+    /// Whether it may be run.
+    pub executable: bool,
+}
+
+/// The plain files that `source` lists, in the order of their paths: no links, no submodules.
+///
+/// # Errors
+/// [`Kind::Config`](crate::error::Kind::Config) when the index or the commit cannot be read.
+pub fn entries(repository: &Repository, source: Source) -> Result<Vec<Entry>> {
+    match source {
+        Source::Commit(commit) => from_commit(repository, commit),
+        Source::Index | Source::WorkTree => from_index(repository),
+    }
+}
+
+fn from_index(repository: &Repository) -> Result<Vec<Entry>> {
+    let index = repository
+        .git()
+        .index()
+        .or_config(|| "cannot read the index".into())?;
+    let mut found: Vec<Entry> = Vec::with_capacity(index.len());
+    for entry in index.iter() {
+        let stage = (entry.flags >> 12) & 3;
+        // Stage 0, or our side of a conflict.
+        if !matches!(stage, 0 | 2) || entry.mode & 0o170_000 != 0o100_000 {
+            continue;
+        }
+        if let Ok(path) = String::from_utf8(entry.path) {
+            let executable = entry.mode & 0o111 != 0;
+            found.push(Entry {
+                path,
+                blob: entry.id,
+                executable,
+            });
+        }
+    }
+    Ok(found)
+}
+
+fn from_commit(repository: &Repository, commit: Oid) -> Result<Vec<Entry>> {
+    let tree = repository
+        .git()
+        .find_commit(commit)
+        .and_then(|commit| commit.tree());
+    let tree = tree.or_config(|| format!("cannot read commit {commit}"))?;
+    let mut found = Vec::new();
+    let walked = tree.walk(TreeWalkMode::PreOrder, |folder, entry| {
+        let plain = entry.kind() == Some(ObjectType::Blob) && entry.filemode() != 0o120_000;
+        if let (true, Ok(name)) = (plain, std::str::from_utf8(entry.name_bytes())) {
+            found.push(Entry {
+                path: format!("{folder}{name}"),
+                blob: entry.id(),
+                executable: entry.filemode() & 0o111 != 0,
+            });
+        }
+        TreeWalkResult::Ok
+    });
+    walked.or_config(|| format!("cannot read commit {commit}"))?;
+    Ok(found)
+}
+
+/// The bytes of a blob.
+///
+/// # Errors
+/// [`Kind::Config`](crate::error::Kind::Config) when the object is missing.
+pub fn blob(git: &git2::Repository, entry: &Entry) -> Result<Vec<u8>> {
+    let blob = git.find_blob(entry.blob);
+    blob.map(|blob| blob.content().to_vec())
+        .or_config(|| format!("cannot read {} ({})", entry.path, entry.blob))
+}
+
+/// The bytes of a plain file below `root`; nothing when there is none, when it is a link, or when it is not a file
+/// (reading a pipe would wait for ever).
+///
+/// # Errors
+/// [`Kind::Step`](crate::error::Kind::Step) when it is there and cannot be read.
+pub fn work_file(root: &Path, path: &str) -> Result<Option<Vec<u8>>> {
+    let full = root.join(path);
+    match full.symlink_metadata() {
+        Ok(data) if data.is_file() => {
+            let bytes = std::fs::read(&full).or_step(|| format!("cannot read {path}"))?;
+            Ok(Some(bytes))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// `bytes` as the text of the declaration file `path`.
+///
+/// # Errors
+/// [`Kind::Config`](crate::error::Kind::Config) when it is not UTF-8.
+pub fn text(path: &str, bytes: Vec<u8>) -> Result<String> {
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(
+            Error::config(format!("{path}:1: the file is UTF-16")).hint(format!(
+                "save {path} as UTF-8 (PowerShell's `>` writes UTF-16)"
+            )),
+        );
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + before.iter().filter(|b| **b == b'\n').count();
+        Error::config(format!("{path}:{line}: the file is not UTF-8"))
+            .hint(format!("save {path} as UTF-8"))
+    })
+}

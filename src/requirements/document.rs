@@ -1,0 +1,402 @@
+//! `requirements.txt` as a list of lines, so that an edit changes only the lines it must.
+//!
+//! Format: pip's "Requirements File Format", with requirements as PEP 508 writes them.
+
+use std::ops::Range;
+
+use super::name;
+
+/// A requirements file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    lines: Vec<Line>,
+    /// What ends a line here.
+    eol: &'static str,
+    /// The last line ends as the others do.
+    ended: bool,
+}
+
+/// A logical line: backslashes join several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The text without its last line end.
+    pub text: String,
+    eol: &'static str,
+    /// The line's number in the file as it was read; 0 for a new one.
+    pub number: u32,
+    /// What it says.
+    pub kind: Kind,
+}
+
+/// What a line says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A blank line or a comment.
+    Comment,
+    /// `-r FILE`, `-c FILE`, an index option and the like: the option, and its value.
+    Option(String, String),
+    /// `-e`, a URL or a path, or `NAME @ URL`: the distribution's name as far as it can be told.
+    Direct(Option<String>),
+    /// A requirement by name.
+    Requirement(Requirement),
+    /// What pip would refuse, and why.
+    Unreadable(String),
+}
+
+/// A requirement by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requirement {
+    /// The name as written.
+    pub name: String,
+    /// Where the version specifiers are in the line; empty where they would be.
+    pub spec: Range<usize>,
+    /// The environment marker.
+    pub marker: Option<String>,
+    /// The line has `--hash` options.
+    pub hashed: bool,
+}
+
+impl Document {
+    /// Reads a file; never fails, since every line that cannot be read is kept as [`Kind::Unreadable`].
+    pub fn parse(text: &str) -> Self {
+        let eol = match text.find('\n') {
+            Some(at) if text[..at].ends_with('\r') => "\r\n",
+            _ => "\n",
+        };
+        let mut lines: Vec<Line> = Vec::new();
+        let mut open = false;
+        for (number, piece) in (1..).zip(text.split_inclusive('\n')) {
+            let (body, end) = match (piece.strip_suffix("\r\n"), piece.strip_suffix('\n')) {
+                (Some(body), _) => (body, "\r\n"),
+                (None, Some(body)) => (body, "\n"),
+                (None, None) => (piece, ""),
+            };
+            match lines.last_mut().filter(|_| open) {
+                Some(line) => {
+                    line.text.push_str(line.eol);
+                    line.text.push_str(body);
+                    line.eol = end;
+                }
+                None => lines.push(Line {
+                    text: body.into(),
+                    eol: end,
+                    number,
+                    kind: Kind::Comment,
+                }),
+            }
+            open = body.ends_with('\\') && !body.trim_start().starts_with('#');
+        }
+        for line in &mut lines {
+            line.kind = classify(&line.text);
+        }
+        let ended = lines.last().is_none_or(|line| !line.eol.is_empty());
+        Document { lines, eol, ended }
+    }
+
+    /// The lines in their order.
+    pub fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
+    /// The requirements by name, with their lines.
+    pub fn requirements(&self) -> impl Iterator<Item = (&Line, &Requirement)> {
+        self.lines.iter().filter_map(|line| match &line.kind {
+            Kind::Requirement(requirement) => Some((line, requirement)),
+            _ => None,
+        })
+    }
+
+    /// Removes the lines for which `unwanted` holds.
+    pub fn remove(&mut self, mut unwanted: impl FnMut(&Line) -> bool) {
+        self.lines.retain(|line| !unwanted(line));
+    }
+
+    /// Gives each requirement the specifiers that `spec` says, where it says some.
+    pub fn respecify(&mut self, mut spec: impl FnMut(&Line, &Requirement) -> Option<String>) {
+        for line in &mut self.lines {
+            let Kind::Requirement(requirement) = &line.kind else {
+                continue;
+            };
+            if let Some(new) = spec(line, requirement) {
+                line.text.replace_range(requirement.spec.clone(), &new);
+                line.kind = classify(&line.text);
+            }
+        }
+    }
+
+    /// Adds the requirement `text` where a person would: in its place when the names are sorted, else behind the
+    /// last requirement.
+    pub fn insert(&mut self, text: &str) {
+        let kind = classify(text);
+        let Kind::Requirement(new) = &kind else {
+            return;
+        };
+        let key = name::normal(&new.name);
+        let places: Vec<(usize, String)> = (0..)
+            .zip(&self.lines)
+            .filter_map(|(at, line)| match &line.kind {
+                Kind::Requirement(r) => Some((at, name::normal(&r.name))),
+                _ => None,
+            })
+            .collect();
+        let sorted = places.windows(2).all(|pair| pair[0].1 <= pair[1].1);
+        let before = places.iter().find(|(_, other)| sorted && *other > key);
+        let at = match (before, places.last()) {
+            (Some((at, _)), _) => *at,
+            (None, Some((at, _))) => at + 1,
+            (None, None) => self.lines.len(),
+        };
+        self.lines.insert(
+            at,
+            Line {
+                text: text.into(),
+                eol: self.eol,
+                number: 0,
+                kind,
+            },
+        );
+    }
+
+    /// The text of the file.
+    pub fn render(&self) -> String {
+        let mut out = String::new();
+        for (at, line) in self.lines.iter().enumerate() {
+            out.push_str(&line.text);
+            let last = at + 1 == self.lines.len();
+            out.push_str(match (last, line.eol) {
+                (true, _) if !self.ended => "",
+                (_, "") => self.eol,
+                (_, eol) => eol,
+            });
+        }
+        out
+    }
+}
+
+/// Where the comment of a line begins: at a `#` in front or behind white space, as pip reads it.
+fn comment_at(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let begins =
+        |at: &usize| bytes[*at] == b'#' && (*at == 0 || bytes[at - 1].is_ascii_whitespace());
+    (0..bytes.len()).find(begins).unwrap_or(bytes.len())
+}
+
+fn classify(text: &str) -> Kind {
+    let body = text[..comment_at(text)].trim_start_matches('\u{feff}');
+    let flat = body.replace("\\\r\n", " ").replace("\\\n", " ");
+    let flat = flat.trim();
+    if flat.is_empty() {
+        return Kind::Comment;
+    }
+    if let Some(rest) = flat.strip_prefix('-') {
+        let end = rest
+            .find(|c: char| c == '=' || c.is_whitespace())
+            .unwrap_or(rest.len());
+        // `-rfile` needs no blank.
+        let end = if rest.starts_with('-') || end <= 1 {
+            end
+        } else {
+            1
+        };
+        let end = (0..=end)
+            .rev()
+            .find(|at| rest.is_char_boundary(*at))
+            .unwrap_or(0);
+        let value = rest[end..].trim_start_matches('=').trim().to_string();
+        return match &rest[..end] {
+            "e" | "-editable" => Kind::Direct(direct_name(&value)),
+            option => Kind::Option(format!("-{option}"), value),
+        };
+    }
+    requirement(text).unwrap_or_else(|why| match why {
+        Some(why) => Kind::Unreadable(why),
+        None => Kind::Direct(direct_name(flat)),
+    })
+}
+
+/// Reads `NAME[EXTRAS] SPEC ; MARKER --hash=…`. The error is nothing for a URL or a path.
+fn requirement(text: &str) -> Result<Kind, Option<String>> {
+    let end = comment_at(text);
+    let bytes = text.as_bytes();
+    let blank = |at: usize| at < end && (bytes[at].is_ascii_whitespace() || bytes[at] == b'\\');
+    let skip = |mut at: usize| {
+        while blank(at) {
+            at += 1;
+        }
+        at
+    };
+    let start = skip(if text.starts_with('\u{feff}') { 3 } else { 0 });
+    let part = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let stop = start + bytes[start..end].iter().take_while(|b| part(b)).count();
+    let name = &text[start..stop];
+    if matches!(bytes.get(stop), Some(b':' | b'/' | b'+')) || name.starts_with('.') {
+        return Err(None);
+    }
+    let lower = name.to_ascii_lowercase();
+    if [".whl", ".zip", ".tar.gz", ".tar.bz2"]
+        .iter()
+        .any(|ending| lower.ends_with(ending))
+    {
+        return Err(None);
+    }
+    if !name::is_valid(name) {
+        return Err(Some("is not a requirement".into()));
+    }
+    let mut at = stop;
+    if bytes.get(skip(at)) == Some(&b'[') && skip(at) < end {
+        let close = text[at..end]
+            .find(']')
+            .ok_or(Some("has an extra that is not closed".to_string()))?;
+        at += close + 1;
+    }
+    let from = skip(at);
+    if bytes.get(from) == Some(&b'@') && from < end {
+        return Ok(Kind::Direct(Some(name.into())));
+    }
+    let rest = &text[from..end];
+    let until = rest
+        .find(';')
+        .unwrap_or(rest.len())
+        .min(rest.find("--").unwrap_or(rest.len()));
+    let spec = rest[..until].trim_end_matches(|c: char| c.is_whitespace() || c == '\\');
+    check_spec(spec)?;
+    let spec = if spec.is_empty() {
+        at..at
+    } else {
+        from..from + spec.len()
+    };
+    let options = rest.find("--").unwrap_or(rest.len());
+    let marker = rest.find(';').filter(|at| *at < options).map(|at| {
+        let marker = rest[at + 1..options]
+            .replace("\\\r\n", " ")
+            .replace("\\\n", " ");
+        marker.trim().to_string()
+    });
+    Ok(Kind::Requirement(Requirement {
+        name: name.into(),
+        spec,
+        marker,
+        hashed: rest[options..].contains("--hash"),
+    }))
+}
+
+fn check_spec(spec: &str) -> Result<(), Option<String>> {
+    let inner = spec
+        .strip_prefix('(')
+        .and_then(|s| s.strip_suffix(')'))
+        .unwrap_or(spec);
+    let flat = inner.replace("\\\r\n", " ").replace("\\\n", " ");
+    match flat.parse::<pep440_rs::VersionSpecifiers>() {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let why = error.to_string();
+            Err(Some(
+                why.lines().next().unwrap_or("is not a version").to_string(),
+            ))
+        }
+    }
+}
+
+/// The name of what a URL or a path installs: `#egg=NAME`, or else its last component without its ending.
+fn direct_name(url: &str) -> Option<String> {
+    if let Some(at) = url.find("#egg=") {
+        let name = &url[at + 5..];
+        let end = name.find(['&', '[', ' ']).unwrap_or(name.len());
+        return Some(name[..end].into()).filter(|name: &String| name::is_valid(name));
+    }
+    let path = url
+        .split(['#', '?', ';', ' '])
+        .next()?
+        .trim_end_matches('/');
+    let last = path.rsplit('/').next()?;
+    let last = last.split('@').next()?;
+    let last = last.strip_suffix(".git").unwrap_or(last);
+    let last = match last.strip_suffix(".whl") {
+        Some(wheel) => wheel.split('-').next()?,
+        None => last,
+    };
+    name::is_valid(last).then(|| last.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn requirement(text: &str) -> Requirement {
+        match classify(text) {
+            Kind::Requirement(requirement) => requirement,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_kind_of_line_is_known() {
+        for (text, spec, marker) in [
+            ("numpy", "", None),
+            ("numpy==1.2 # why", "==1.2", None),
+            (
+                " Pillow[x, y] >= 1, < 2 ; python_version < '3.9'",
+                ">= 1, < 2",
+                Some("python_version < '3.9'"),
+            ),
+            ("a (>=2)", "(>=2)", None),
+            ("a==1 \\\n  --hash=sha256:00", "==1", None),
+        ] {
+            let found = requirement(text);
+            assert_eq!(&text[found.spec.clone()], spec, "{text}");
+            assert_eq!(found.marker.as_deref(), marker);
+        }
+        assert!(requirement("a==1 \\\n  --hash=sha256:00").hashed);
+        for (text, name) in [
+            ("-e git+https://h/o/CLIP.git@main#egg=clip", Some("clip")),
+            ("git+https://github.com/openai/CLIP.git", Some("CLIP")),
+            ("clip @ git+https://h/x", Some("clip")),
+            ("./wheels/foo-1.0-py3-none-any.whl", Some("foo")),
+            ("-e .", None),
+        ] {
+            assert_eq!(
+                classify(text),
+                Kind::Direct(name.map(String::from)),
+                "{text}"
+            );
+        }
+        assert_eq!(
+            classify("-rbase.txt"),
+            Kind::Option("-r".into(), "base.txt".into())
+        );
+        assert_eq!(
+            classify("--index-url=https://h"),
+            Kind::Option("--index-url".into(), "https://h".into())
+        );
+        for text in ["a==", "a=1", "%x", "a b", "é", "-é", "[", "a["] {
+            assert!(
+                matches!(classify(text), Kind::Unreadable(_) | Kind::Option(..)),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_edit_changes_only_its_line() {
+        let text = "# top\r\n-r base.txt\r\n\r\nflask==1.0  # web\r\nnumpy\\\r\n >=1\r\n-e .";
+        let mut document = Document::parse(text);
+        assert_eq!(document.render(), text);
+        document.respecify(|_, r| (r.name == "numpy").then(|| "==2.0".into()));
+        document.insert("requests==2");
+        document.insert("click==8");
+        document.remove(|line| line.text.starts_with("flask"));
+        let expected =
+            "# top\r\n-r base.txt\r\n\r\nclick==8\r\nnumpy\\\r\n ==2.0\r\nrequests==2\r\n-e .";
+        assert_eq!(document.render(), expected);
+    }
+
+    #[test]
+    fn a_missing_last_line_end_is_kept() {
+        let mut document = Document::parse("a==1\nb==1");
+        document.insert("c==1");
+        assert_eq!(document.render(), "a==1\nb==1\nc==1");
+        let mut empty = Document::parse("");
+        empty.insert("a");
+        assert_eq!(empty.render(), "a\n");
+    }
+}

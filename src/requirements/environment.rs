@@ -1,0 +1,355 @@
+//! What is installed: read from the metadata that installers leave, without starting Python.
+//!
+//! Formats: `*.dist-info` with METADATA, RECORD, top_level.txt, direct_url.json (the packaging specifications
+//! "Recording installed projects", "Core metadata" and "Direct URL"), setuptools' `*.egg-info` and `*.egg-link`,
+//! `pyvenv.cfg` (PEP 405). This is the one part of the stage that looks at files.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::name::normal;
+
+/// One installed distribution.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Installed {
+    /// Its name as it writes it.
+    pub name: String,
+    /// Its version as it writes it, local part included.
+    pub version: String,
+    /// The modules it provides: the shortest dotted names that are its own (`google.cloud.storage`).
+    pub modules: Vec<String>,
+    /// Its `Requires-Dist` lines.
+    pub requires: Vec<String>,
+    /// Its `Requires-Python`.
+    pub requires_python: Option<String>,
+    /// Where it was installed from, when that was not an index: a requirement's text behind `@`.
+    pub url: Option<String>,
+    /// The folder of an editable install.
+    pub editable: Option<String>,
+}
+
+/// A Python environment, or none (no distributions, no version).
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// The folder of the environment.
+    pub folder: Option<PathBuf>,
+    /// Its Python's version, as `pyvenv.cfg` or the folder's name has it.
+    pub python: Option<String>,
+    distributions: HashMap<String, Installed>,
+    providers: HashMap<String, Vec<String>>,
+}
+
+impl Environment {
+    /// The environment that holds `distributions`.
+    pub fn new(distributions: impl IntoIterator<Item = Installed>) -> Self {
+        let mut environment = Environment::default();
+        for found in distributions {
+            let key = normal(&found.name);
+            for module in &found.modules {
+                let providers = environment.providers.entry(module.clone()).or_default();
+                providers.push(key.clone());
+            }
+            environment.distributions.insert(key, found);
+        }
+        environment
+            .providers
+            .values_mut()
+            .for_each(|names| names.sort());
+        environment
+    }
+
+    /// Whether there is no environment, or an empty one.
+    pub fn is_empty(&self) -> bool {
+        self.distributions.is_empty()
+    }
+
+    /// The distribution of that name, however it is spelled.
+    pub fn get(&self, name: &str) -> Option<&Installed> {
+        self.distributions.get(&normal(name))
+    }
+
+    /// Every distribution, by normal name.
+    pub fn all(&self) -> impl Iterator<Item = &Installed> {
+        let mut names: Vec<_> = self.distributions.keys().collect();
+        names.sort();
+        names.into_iter().map(|name| &self.distributions[name])
+    }
+
+    /// The distributions that provide exactly the dotted name `module`.
+    pub fn providers(&self, module: &str) -> impl Iterator<Item = &Installed> {
+        let names = self.providers.get(module).into_iter().flatten();
+        names.map(|name| &self.distributions[name])
+    }
+}
+
+/// Where the environment of the project at `root` may be, best first: the one that is active (`VIRTUAL_ENV`), the
+/// project's own, an active conda environment other than the base one.
+pub fn candidates(root: &Path, variable: impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let mut found: Vec<PathBuf> = set("VIRTUAL_ENV").map(PathBuf::from).into_iter().collect();
+    found.extend([root.join(".venv"), root.join("venv")]);
+    if set("CONDA_DEFAULT_ENV").is_some_and(|name| name != "base") {
+        found.extend(set("CONDA_PREFIX").map(PathBuf::from));
+    }
+    found
+}
+
+/// Reads the first of `folders` that is an environment. What cannot be read is left out.
+pub fn read(folders: &[PathBuf]) -> Environment {
+    for folder in folders {
+        let packages = site_packages(folder);
+        if packages.is_empty() {
+            continue;
+        }
+        let mut environment =
+            Environment::new(packages.iter().flat_map(|path| distributions(path)));
+        environment.python = python_version(folder, &packages);
+        environment.folder = Some(folder.clone());
+        return environment;
+    }
+    Environment::default()
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found: Vec<_> = entries.map(|entry| entry.path()).collect();
+    found.sort();
+    found
+}
+
+fn file_name(path: &Path) -> &str {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default()
+}
+
+fn site_packages(folder: &Path) -> Vec<PathBuf> {
+    let versions = entries(&folder.join("lib"))
+        .into_iter()
+        .filter(|path| file_name(path).starts_with("python"));
+    let mut found: Vec<_> = versions.map(|path| path.join("site-packages")).collect();
+    found.push(folder.join("Lib").join("site-packages"));
+    found.retain(|path| path.is_dir());
+    found
+}
+
+fn python_version(folder: &Path, packages: &[PathBuf]) -> Option<String> {
+    let config = text(&folder.join("pyvenv.cfg")).unwrap_or_default();
+    let value = config.lines().find_map(|line| {
+        let (key, value) = line.split_once('=')?;
+        matches!(key.trim(), "version" | "version_info").then(|| value.trim().to_string())
+    });
+    value.or_else(|| {
+        let lib = packages.first()?.parent()?;
+        file_name(lib).strip_prefix("python").map(str::to_string)
+    })
+}
+
+/// Metadata larger than this is nobody's.
+const LARGE: u64 = 64 << 20;
+
+fn text(path: &Path) -> Option<String> {
+    let size = path.metadata().ok().filter(|data| data.is_file())?.len();
+    let bytes = (size <= LARGE).then(|| std::fs::read(path).ok())??;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn distributions(packages: &Path) -> Vec<Installed> {
+    entries(packages)
+        .into_par_iter()
+        .filter_map(|path| match path.extension()?.to_str()? {
+            "dist-info" => read_dist_info(&path),
+            "egg-info" => read_egg_info(&path),
+            "egg-link" => read_egg_link(&path),
+            _ => None,
+        })
+        .collect()
+}
+
+fn read_dist_info(folder: &Path) -> Option<Installed> {
+    let mut found = metadata(&text(&folder.join("METADATA"))?)?;
+    let top = text(&folder.join("top_level.txt"));
+    let packages = folder.parent()?;
+    let own = |module: &&str| is_regular(packages, module);
+    found.modules = match &top {
+        Some(top) if !top.trim().is_empty() && words(top).all(|module| own(&module)) => {
+            words(top).map(str::to_string).collect()
+        }
+        _ => recorded(&text(&folder.join("RECORD")).unwrap_or_default()),
+    };
+    if found.modules.is_empty() {
+        found.modules = words(&top.unwrap_or_default())
+            .map(str::to_string)
+            .collect();
+    }
+    direct_url(
+        &mut found,
+        &text(&folder.join("direct_url.json")).unwrap_or_default(),
+    );
+    Some(found)
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty())
+}
+
+/// Whether a top-level name is a whole package, and no namespace that several distributions share.
+fn is_regular(packages: &Path, module: &str) -> bool {
+    let folder = packages.join(module);
+    !folder.is_dir() || folder.join("__init__.py").exists()
+}
+
+fn read_egg_info(path: &Path) -> Option<Installed> {
+    if path.is_file() {
+        return metadata(&text(path)?);
+    }
+    let mut found = metadata(&text(&path.join("PKG-INFO"))?)?;
+    let top = text(&path.join("top_level.txt")).unwrap_or_default();
+    found.modules = words(&top).map(str::to_string).collect();
+    Some(found)
+}
+
+fn read_egg_link(path: &Path) -> Option<Installed> {
+    let link = text(path)?;
+    let folder = Path::new(link.lines().next()?.trim());
+    let info = entries(folder)
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|e| e == "egg-info"))?;
+    let mut found = read_egg_info(&info)?;
+    found.editable = Some(folder.to_string_lossy().into_owned());
+    Some(found)
+}
+
+/// Reads the headers of METADATA or PKG-INFO; nothing without a name and a version.
+pub fn metadata(text: &str) -> Option<Installed> {
+    let mut found = Installed::default();
+    for line in text.lines().take_while(|line| !line.trim().is_empty()) {
+        let Some((key, value)) = line.split_once(':') else {
+            continue;
+        };
+        let value = value.trim();
+        match key.to_ascii_lowercase().as_str() {
+            "name" => found.name = value.into(),
+            "version" => found.version = value.into(),
+            "requires-dist" => found.requires.push(value.into()),
+            "requires-python" => found.requires_python = Some(value.into()),
+            _ => {}
+        }
+    }
+    let valid =
+        super::name::is_valid(&found.name) && found.version.parse::<pep440_rs::Version>().is_ok();
+    valid.then_some(found)
+}
+
+/// The modules that the files of a RECORD make up: of each file the topmost folder that is a package, or the file.
+pub fn recorded(record: &str) -> Vec<String> {
+    let paths: Vec<&str> = record
+        .lines()
+        .filter_map(|line| line.split(',').next())
+        .collect();
+    let packages: BTreeSet<&str> = paths
+        .iter()
+        .filter_map(|path| path.strip_suffix("/__init__.py"))
+        .collect();
+    let mut modules = BTreeSet::new();
+    for path in paths {
+        if path.starts_with("..")
+            || path.starts_with('/')
+            || path.starts_with("__")
+            || path.contains(".data/")
+        {
+            continue;
+        }
+        let Some((stem, ending)) = path.rsplit_once('.') else {
+            continue;
+        };
+        if !matches!(ending, "py" | "so" | "pyd") {
+            continue;
+        }
+        let mut ends = path.match_indices('/').map(|(at, _)| &path[..at]);
+        let module = match ends.find(|folder| packages.contains(folder)) {
+            Some(package) => package,
+            None => match stem.rsplit_once('/') {
+                Some((folder, name)) => {
+                    &stem[..folder.len() + 1 + name.find('.').unwrap_or(name.len())]
+                }
+                None => &stem[..stem.find('.').unwrap_or(stem.len())],
+            },
+        };
+        let dotted = module.replace('/', ".");
+        if !dotted.is_empty() && dotted.split('.').all(is_identifier) {
+            modules.insert(dotted);
+        }
+    }
+    modules.into_iter().collect()
+}
+
+fn is_identifier(part: &str) -> bool {
+    let mut chars = part.chars();
+    chars.next().is_some_and(|c| c.is_alphabetic() || c == '_')
+        && chars.all(|c| c.is_alphanumeric() || c == '_')
+}
+
+/// What direct_url.json says: `git+URL@COMMIT`, an archive's URL, or the folder of an editable install.
+fn direct_url(found: &mut Installed, json: &str) {
+    let Ok(value) = serde_json::from_str::<serde_json::Value>(json) else {
+        return;
+    };
+    let text = |value: &serde_json::Value| value.as_str().map(str::to_string);
+    let Some(url) = text(&value["url"]) else {
+        return;
+    };
+    if value["dir_info"]["editable"] == true {
+        found.editable = Some(url.strip_prefix("file://").unwrap_or(&url).into());
+    } else if let Some(vcs) = text(&value["vcs_info"]["vcs"]) {
+        let commit = text(&value["vcs_info"]["commit_id"]).map(|id| format!("@{id}"));
+        found.url = Some(format!("{vcs}+{url}{}", commit.unwrap_or_default()));
+    } else {
+        found.url = Some(url);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_tells_the_modules() {
+        let record = "google/cloud/storage/__init__.py,sha256=x,1\ngoogle/cloud/storage/blob.py,,\nsix.py,,\n\
+            _cffi.cpython-311-x86_64-linux-gnu.so,,\n../../bin/tool,,\nx-1.0.dist-info/METADATA,,\n\
+            ns/part.py,,\n__pycache__/six.pyc,,\nyaml/__init__.py,,\nyaml/sub/__init__.py,,\n";
+        assert_eq!(
+            recorded(record),
+            ["_cffi", "google.cloud.storage", "ns.part", "six", "yaml"]
+        );
+    }
+
+    #[test]
+    fn metadata_needs_a_name_and_a_version() {
+        let text = "Metadata-Version: 2.1\nName: torch\nVersion: 2.1.0+cu121\nRequires-Dist: numpy (>=1)\n\nName: no\n";
+        let found = metadata(text).unwrap();
+        assert_eq!(
+            (&found.name[..], &found.version[..]),
+            ("torch", "2.1.0+cu121")
+        );
+        assert_eq!(found.requires, ["numpy (>=1)"]);
+        assert!(metadata("Name: x\n").is_none() && metadata("Name: ../x\nVersion: 1\n").is_none());
+    }
+
+    #[test]
+    fn direct_urls_are_kept() {
+        let mut found = Installed::default();
+        direct_url(
+            &mut found,
+            r#"{"url": "https://h/x.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}}"#,
+        );
+        assert_eq!(found.url.as_deref(), Some("git+https://h/x.git@abc"));
+        direct_url(
+            &mut found,
+            r#"{"url": "file:///p", "dir_info": {"editable": true}}"#,
+        );
+        assert_eq!(found.editable.as_deref(), Some("/p"));
+    }
+}

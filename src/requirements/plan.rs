@@ -1,0 +1,195 @@
+//! The whole decision: files and declarations in, the new text and what to say about it out.
+
+use std::collections::BTreeSet;
+
+use super::document::{Document, Kind};
+use super::edit::{Change, Wanted, edit};
+use super::environment::Environment;
+use super::name::normal;
+use super::needs::{Class, File, Needs, needs};
+use super::project::Project;
+use super::resolve::Resolver;
+use super::settings::{Optional, Settings};
+use super::tables;
+
+/// Everything the decision depends on.
+pub struct Input<'i> {
+    /// The files that count, read.
+    pub files: &'i [File],
+    /// The paths of all tracked files.
+    pub paths: &'i [String],
+    /// The project's settings.
+    pub settings: &'i Settings,
+    /// What is installed.
+    pub environment: &'i Environment,
+    /// The requirements file, when there is one.
+    pub requirements: Option<&'i str>,
+    /// The file for development, when there is one.
+    pub development: Option<&'i str>,
+    /// The files that the requirements file includes (`-r`), path and text.
+    pub included: &'i [(String, String)],
+    /// `pyproject.toml`, when there is one.
+    pub pyproject: Option<&'i str>,
+}
+
+/// A file as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The path from the top of the repository.
+    pub path: String,
+    /// The text before; nothing when there is no such file.
+    pub old: Option<String>,
+    /// The text it should have.
+    pub new: String,
+    /// The changes.
+    pub changes: Vec<Change>,
+}
+
+impl Target {
+    /// Whether the file must be written.
+    pub fn is_changed(&self) -> bool {
+        self.old.as_deref().unwrap_or_default() != self.new
+    }
+}
+
+/// The decision.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// What the code needs.
+    pub needs: Needs,
+    /// The files as they should be.
+    pub targets: Vec<Target>,
+    /// Distributions that are listed without a version, because none is installed.
+    pub unpinned: Vec<String>,
+}
+
+/// Decides what the requirements of a project are.
+pub fn plan(input: &Input) -> Plan {
+    let folders = input.files.iter().flat_map(|file| {
+        let texts = file.scan.folders.iter();
+        texts.map(|text| (file.path.as_str(), text.as_str()))
+    });
+    let project = Project::new(input.paths.iter().map(String::as_str), folders);
+    let document = Document::parse(input.requirements.unwrap_or_default());
+    let development = Document::parse(input.development.unwrap_or_default());
+    let elsewhere = elsewhere(input.included);
+    let mut declared: Vec<String> = elsewhere.iter().cloned().collect();
+    declared.extend(super::pyproject::declared(
+        input.pyproject.unwrap_or_default(),
+    ));
+    let mut direct = Vec::new();
+    for line in document.lines().iter().chain(development.lines()) {
+        match &line.kind {
+            Kind::Requirement(requirement) => declared.push(requirement.name.clone()),
+            Kind::Direct(Some(name)) => direct.push(name.clone()),
+            _ => {}
+        }
+    }
+    let resolver = Resolver::new(input.settings, input.environment, declared, direct);
+    let needs = needs(input.files, &project, &resolver, input.settings);
+    let mut plan = Plan {
+        needs,
+        ..Plan::default()
+    };
+    plan.main(input, document, &elsewhere);
+    plan.development(input, development);
+    plan
+}
+
+/// The normal names that the included files declare.
+fn elsewhere(included: &[(String, String)]) -> BTreeSet<String> {
+    let documents = included.iter().map(|(_, text)| Document::parse(text));
+    documents
+        .flat_map(|document| {
+            let names = document.requirements().map(|(_, r)| normal(&r.name));
+            names.collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+impl Plan {
+    fn main(&mut self, input: &Input, mut document: Document, elsewhere: &BTreeSet<String>) {
+        let declared: BTreeSet<String> = document
+            .requirements()
+            .map(|(_, r)| normal(&r.name))
+            .collect();
+        let separate = input.settings.dev_file.is_some();
+        let wanted: Vec<Wanted> = self
+            .needs
+            .distributions
+            .iter()
+            .filter(|(name, need)| match need.class {
+                Class::Required => true,
+                Class::Development => !separate && declared.contains(*name),
+                Class::Optional => {
+                    declared.contains(*name)
+                        || match input.settings.optional {
+                            Optional::All => true,
+                            Optional::Installed => input.environment.get(name).is_some(),
+                            Optional::None => false,
+                        }
+                }
+            })
+            .map(|(_, need)| wanted(&need.name, input.environment))
+            .collect();
+        let open = !self.needs.unresolved.is_empty();
+        let stays = |name: &str| open && is_unknown(name, input.environment);
+        let changes = edit(&mut document, &wanted, input.settings.pin, elsewhere, stays);
+        for change in &changes {
+            if let Change::Added(text) = change
+                && !text.contains('=')
+                && input.settings.pin != super::Pin::None
+            {
+                self.unpinned.push(text.clone());
+            }
+        }
+        self.targets.push(Target {
+            path: input.settings.file.clone(),
+            old: input.requirements.map(str::to_string),
+            new: document.render(),
+            changes,
+        });
+    }
+
+    fn development(&mut self, input: &Input, mut document: Document) {
+        let Some(path) = &input.settings.dev_file else {
+            return;
+        };
+        let only = self
+            .needs
+            .distributions
+            .values()
+            .filter(|need| need.class == Class::Development);
+        let wanted: Vec<Wanted> = only
+            .map(|need| wanted(&need.name, input.environment))
+            .collect();
+        // Runners and linters are needed though nothing imports them.
+        let changes = edit(
+            &mut document,
+            &wanted,
+            input.settings.pin,
+            &BTreeSet::new(),
+            |_| true,
+        );
+        self.targets.push(Target {
+            path: path.clone(),
+            old: input.development.map(str::to_string),
+            new: document.render(),
+            changes,
+        });
+    }
+}
+
+fn wanted(name: &str, environment: &Environment) -> Wanted {
+    let version = environment.get(name).map(|found| found.version.clone());
+    Wanted {
+        name: name.into(),
+        version,
+    }
+}
+
+/// Whether nothing says which modules the distribution `name` provides: it may be what an import that nothing
+/// provides needs.
+fn is_unknown(name: &str, environment: &Environment) -> bool {
+    environment.get(name).is_none() && !tables::is_provider(name)
+}

@@ -1,0 +1,227 @@
+//! What a project may set in the `[requirements]` table of `agile.toml`.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path};
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::error::{Error, Result};
+
+/// The `[requirements]` table; every key may be left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// The file that is kept up to date, relative to the top of the repository.
+    #[serde(deserialize_with = "inside")]
+    pub file: String,
+    /// A file of its own for what only tests and documentation import; without one they are not listed.
+    #[serde(deserialize_with = "maybe_inside")]
+    pub dev_file: Option<String>,
+    /// Files that do not count, in gitignore syntax.
+    pub exclude: Vec<String>,
+    /// How a version is written.
+    pub pin: Pin,
+    /// What the pre-commit hook does.
+    pub hook: Hook,
+    /// Which guarded imports are listed.
+    pub optional: Optional,
+    /// Distributions that are needed though nothing imports them.
+    #[serde(deserialize_with = "distributions")]
+    pub keep: Vec<String>,
+    /// Import names that need no distribution.
+    pub ignore: Vec<String>,
+    /// Import name (dotted or not) to the distribution that provides it.
+    #[serde(deserialize_with = "mapping")]
+    pub map: BTreeMap<String, String>,
+}
+
+/// How the version of a requirement is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pin {
+    /// `==`: what is installed here.
+    #[default]
+    Exact,
+    /// `~=`: the same release series.
+    Compatible,
+    /// `>=`: what is installed here, or later.
+    Minimum,
+    /// No version.
+    None,
+}
+
+/// What the pre-commit hook does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hook {
+    /// Bring the file up to date and add it to the commit.
+    #[default]
+    Fix,
+    /// Refuse a commit whose file is not up to date.
+    Check,
+    /// Nothing.
+    Off,
+}
+
+/// Which guarded imports (`try … except ImportError` and the like) are listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Optional {
+    /// Those that are installed here, or declared already.
+    #[default]
+    Installed,
+    /// Every one.
+    All,
+    /// None, unless declared already.
+    None,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            file: "requirements.txt".into(),
+            dev_file: None,
+            exclude: Vec::new(),
+            pin: Pin::default(),
+            hook: Hook::default(),
+            optional: Optional::default(),
+            keep: Vec::new(),
+            ignore: Vec::new(),
+            map: BTreeMap::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads the `[requirements]` table of the text of an `agile.toml`, whatever its other tables hold.
+    ///
+    /// # Errors
+    /// [`Kind::Config`](crate::error::Kind::Config) with `agile.toml:LINE:` when the text is not TOML or the table
+    /// has an unknown key or a value that does not fit.
+    pub fn from_agile_toml(text: &str) -> Result<Settings> {
+        #[derive(Deserialize)]
+        struct File {
+            #[serde(default)]
+            requirements: Settings,
+        }
+        toml::from_str::<File>(text)
+            .map(|file| file.requirements)
+            .map_err(|error| {
+                let line = error
+                    .span()
+                    .map_or(1, |span| 1 + count_lines(text, span.start));
+                let message = error
+                    .message()
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+                    .to_string();
+                Error::config(format!("agile.toml:{line}: {message}"))
+                    .hint("mend the [requirements] table, or commit with --no-verify")
+            })
+    }
+}
+
+fn count_lines(text: &str, end: usize) -> usize {
+    let end = end.min(text.len());
+    text.as_bytes()[..end]
+        .iter()
+        .filter(|b| **b == b'\n')
+        .count()
+}
+
+/// Whether `path` names a file below the top of the repository by plain components.
+fn is_inside(path: &str) -> bool {
+    !path.is_empty()
+        && !path.ends_with('/')
+        && !path.chars().any(|c| c.is_control() || c == '\\')
+        && Path::new(path).components().all(|part| match part {
+            Component::Normal(name) => !name.eq_ignore_ascii_case(".git"),
+            _ => false,
+        })
+}
+
+fn checked<E: serde::de::Error>(path: String) -> Result<String, E> {
+    if is_inside(&path) {
+        Ok(path)
+    } else {
+        Err(E::custom(format!(
+            "`{path}` must be a relative path inside the repository"
+        )))
+    }
+}
+
+fn inside<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
+    String::deserialize(value).and_then(checked)
+}
+
+fn maybe_inside<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
+    Option::<String>::deserialize(value)?
+        .map(checked)
+        .transpose()
+}
+
+fn named<E: serde::de::Error>(name: String) -> Result<String, E> {
+    if super::name::is_valid(&name) {
+        Ok(name)
+    } else {
+        Err(E::custom(format!("`{name}` is not a distribution name")))
+    }
+}
+
+fn distributions<'de, D: Deserializer<'de>>(value: D) -> Result<Vec<String>, D::Error> {
+    Vec::<String>::deserialize(value)?
+        .into_iter()
+        .map(named)
+        .collect()
+}
+
+fn mapping<'de, D: Deserializer<'de>>(value: D) -> Result<BTreeMap<String, String>, D::Error> {
+    BTreeMap::<String, String>::deserialize(value)?
+        .into_iter()
+        .map(|(import, name)| Ok((import, named(name)?)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_of_the_table_is_read() {
+        let text = r#"
+            [requirements]
+            file = "deploy/requirements.txt"
+            dev_file = "requirements-dev.txt"
+            exclude = ["docs/"]
+            pin = "compatible"
+            hook = "check"
+            optional = "all"
+            keep = ["gunicorn"]
+            ignore = ["some_plugin"]
+            map = { cv2 = "opencv-python-headless" }
+            [servers.gpu1]
+            anything = { goes = true }
+        "#;
+        let settings = Settings::from_agile_toml(text).unwrap();
+        assert_eq!(settings.file, "deploy/requirements.txt");
+        assert_eq!(settings.pin, Pin::Compatible);
+        assert_eq!(settings.hook, Hook::Check);
+        assert_eq!(settings.optional, Optional::All);
+        assert_eq!(settings.map["cv2"], "opencv-python-headless");
+    }
+
+    #[test]
+    fn mistakes_name_the_line() {
+        for (text, said) in [
+            ("[requirements]\nfile = \"../x.txt\"\n", "agile.toml:2: "),
+            ("[requirements]\n\nsever = 1\n", "agile.toml:3: "),
+            ("[requirements]\nkeep = [\"-e .\"]\n", "agile.toml:2: "),
+            ("[requirements]\nfile = \".git/config\"\n", "agile.toml:2: "),
+            ("[requirements\n", "agile.toml:1: "),
+        ] {
+            let error = Settings::from_agile_toml(text).unwrap_err();
+            assert!(error.message.starts_with(said), "{text}: {error}");
+        }
+    }
+}
