@@ -76,11 +76,6 @@ impl Reason {
             _ => return None,
         })
     }
-
-    /// Whether the same fetch, repeated later, may succeed without anybody doing anything.
-    pub fn may_pass(&self) -> bool {
-        matches!(self, Reason::Changed | Reason::ChangedHere | Reason::Run(_))
-    }
 }
 
 impl From<BadPath> for Reason {

@@ -129,7 +129,7 @@ impl Lab {
         let (plan, there) = self.prepare(self.manifest()?)?;
         between();
         if plan.is_empty() {
-            return review::settle(plan, there);
+            return block_on(review::settle(plan, there));
         }
         let nonce = Nonce::fresh()?;
         let bytes = self.send_bytes(&nonce, &plan);

@@ -1,6 +1,6 @@
 //! Numbers that runs wrote: read from their files into curves and final values.
 //!
-//! A format is a function from bytes to [`Curves`]; [`reader`] knows them by the file's name. What a damaged file
+//! A format is a function from bytes to [`Curves`]; `reader` knows them by the file's name. What a damaged file
 //! holds before the damage is kept, and the file is named.
 
 mod delimited;
