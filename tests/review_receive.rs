@@ -486,11 +486,11 @@ fn the_log_steps_aside() {
 }
 
 #[test]
-fn without_a_snapshot_or_a_run_it_says_so() {
+fn without_a_launch_or_a_run_it_says_so() {
     let lab = Lab::new();
     fs::write(lab.run_folder().join("log"), "out").unwrap();
     let report = lab.fetch().unwrap();
-    assert_eq!(reasons(&report), [(".".to_string(), Reason::NoSnapshot)]);
+    assert_eq!(reasons(&report), [(".".to_string(), Reason::NotLaunched)]);
     assert_eq!(lab.files(), ["log"]);
     fs::remove_dir_all(lab.run_folder()).unwrap();
     let report = lab.fetch().unwrap();
@@ -498,14 +498,6 @@ fn without_a_snapshot_or_a_run_it_says_so() {
         refused(&report, "."),
         Some(Reason::Run("No such file or directory".into()))
     );
-}
-
-#[test]
-fn a_snapshot_is_taken_once() {
-    let lab = Lab::with(&[("result", "1")]);
-    lab.launch();
-    lab.fetch().unwrap();
-    assert_eq!(lab.files(), ["result"]);
 }
 
 #[test]

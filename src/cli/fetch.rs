@@ -164,7 +164,7 @@ async fn from_server(
     let (plan, destinations) = prepare(manifest, destinations, limits).await?;
     if plan.is_empty() {
         return Ok(Fetched {
-            report: settle(plan, destinations)?,
+            report: settle(plan, destinations).await?,
             listings,
         });
     }

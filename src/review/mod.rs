@@ -35,4 +35,4 @@ pub use path::{BadPath, ResultPath};
 pub use plan::{GitParts, Plan, RunPlan, Wanted, plan};
 pub use receive::{Progress, Report, prepare, receive, settle};
 pub use refusal::{Reason, Refusal};
-pub use request::{PROGRAM, Source, manifest_arguments, send_arguments, snapshot_arguments};
+pub use request::{PROGRAM, Source, manifest_arguments, send_arguments};

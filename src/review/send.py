@@ -172,9 +172,6 @@ def parse(arguments):
 
 
 def main(mode, *arguments):
-    if mode == b'snapshot':
-        snapshot(arguments[0])
-        return
     answer = Answer(mode, arguments[0])
     if mode == b'manifest':
         manifest(answer, parse(arguments[3:]), int(arguments[1]), int(arguments[2]))
