@@ -13,6 +13,7 @@ mod logs;
 mod look;
 mod push;
 mod requirements;
+mod review;
 mod select;
 mod show;
 mod ssh;
@@ -70,6 +71,7 @@ enum Command {
     Wait(wait::WaitArgs),
     Show(show::ShowArgs),
     FetchResults(fetch::FetchArgs),
+    Review(review::ReviewArgs),
     Ssh(ssh::SshArgs),
     Trust(trust::TrustArgs),
     Demo(demo::DemoArgs),
@@ -108,6 +110,7 @@ fn dispatch(command: Command, ctx: &Context) -> Result<()> {
         Command::Wait(args) => wait::run(args, ctx),
         Command::Show(args) => show::run(args, ctx),
         Command::FetchResults(args) => fetch::run(args, ctx),
+        Command::Review(args) => review::run(args, ctx),
         Command::Ssh(args) => ssh::run(args, ctx),
         Command::Trust(args) => trust::run(args, ctx),
         Command::Demo(args) => demo::run(args, ctx),

@@ -366,7 +366,10 @@ mod tests {
     #[test]
     fn arguments_are_read_as_git_does() {
         let args = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
-        let loud: Vec<_> = args("-q -uq --quiet qa").iter().filter_map(without_quiet).collect();
+        let loud: Vec<_> = args("-q -uq --quiet qa")
+            .iter()
+            .filter_map(without_quiet)
+            .collect();
         assert_eq!(loud, args("-u qa"));
         assert!(has_flag(&args("-fn origin"), "--dry-run", Some('n')));
         assert!(!has_flag(
