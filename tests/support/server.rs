@@ -449,7 +449,7 @@ impl Server {
         format!(
             "export HOME={here}/home TMPDIR={here}/tmp XDG_RUNTIME_DIR={here}/run\n\
              export SCREENDIR={here}/screen TMUX_TMPDIR={here}/run\n\
-             export LAB_SHIM={here}/shim LAB_BOOT_ID={here}/boot-id\n\
+             export LAB_SHIM={here}/shim AGILE_BOOT_ID={here}/boot-id\n\
              export PATH={here}/shim:{here}/bin:{SYSTEM_PATH}\n\
              export GIT_CONFIG_NOSYSTEM=1\n\
              unset SHLVL OLDPWD BASH_ENV ENV LANG LC_ALL\n"
