@@ -33,6 +33,8 @@ pub fn server_of(place: &Place) -> Server {
         path: place.path.clone(),
         source: Source::default(),
         launcher: Launcher::default(),
+        slots: None,
+        gpus: None,
         setup: None,
         env: BTreeMap::new(),
         is_personal: false,

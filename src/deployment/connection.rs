@@ -282,6 +282,8 @@ impl Connection {
                 "{name}: the connection was lost in the middle of the answer"
             ))
             .hint("the same command again continues where this one stopped"),
+            Broken::Stalled => Error::unreachable(format!("{name}: no answer for 30 seconds; what was asked for may be done or not"))
+                .hint("git agile status, or the same command again, which continues where this one stopped"),
             Broken::Damaged(what) => {
                 Error::unreachable(format!("{name}: the answer is damaged: {what}"))
             }

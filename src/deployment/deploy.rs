@@ -156,6 +156,23 @@ pub fn check_supported(config: &Config, experiment: &Experiment, server: &Server
     if !matches!(config.environment.manager, Manager::Auto | Manager::Venv) {
         return not_yet("environment.manager".to_string(), "manager = \"venv\"");
     }
+    if server.slots.is_some() || server.gpus.is_some() {
+        let key = if server.slots.is_some() {
+            "slots"
+        } else {
+            "gpus"
+        };
+        return not_yet(
+            format!("servers.{}.{key}", server.name),
+            "remove it; all runs of a push start at once",
+        );
+    }
+    if experiment.stop.is_some() {
+        return not_yet(
+            format!("experiments.{}.stop", experiment.name),
+            "let the command end itself, e.g. timeout 12h python …",
+        );
+    }
     if !experiment.data.is_empty() {
         return not_yet(
             format!("experiments.{}.data", experiment.name),

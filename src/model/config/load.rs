@@ -239,6 +239,8 @@ impl Whole<'_> {
             path,
             source: raw.source.unwrap_or_default(),
             launcher: raw.launcher.unwrap_or_default(),
+            slots: raw.slots,
+            gpus: raw.gpus,
             setup: raw.setup,
             env: raw.env,
             is_personal: self.personal.get(&name).copied().unwrap_or(false),
@@ -317,6 +319,7 @@ impl Whole<'_> {
             set: self.parameters(&key("set"), raw.set)?,
             results: raw.results,
             metrics: raw.metrics,
+            stop: raw.stop,
             on_push: raw.on_push.unwrap_or(true),
             name,
         })

@@ -57,6 +57,10 @@ pub struct Server {
     pub source: Source,
     /// What keeps a run alive without a connection.
     pub launcher: Launcher,
+    /// How many runs at once.
+    pub slots: Option<u16>,
+    /// GPUs dealt out to the slots.
+    pub gpus: Option<Vec<u16>>,
     /// Shell text sourced before every run.
     pub setup: Option<String>,
     /// Environment variables of every run.
@@ -95,6 +99,8 @@ pub struct Experiment {
     pub results: Vec<RelPath>,
     /// Which result files hold metrics.
     pub metrics: Vec<RelPath>,
+    /// When to end a run early.
+    pub stop: Option<Stop>,
     /// Whether a push deploys it.
     pub on_push: bool,
 }
