@@ -439,7 +439,7 @@ async fn on_server(
     bar.enable_steady_tick(std::time::Duration::from_millis(120));
     let result = async {
         let call = scripts::deploy(&deployment(config, server, url, branch, &share.asked)?);
-        let mut connection = Connection::open(server, Asking::OnTerminal).await?;
+        let mut connection = Connection::open(server, Asking::OnTerminal(&ctx.output)).await?;
         let answer = connection
             .call(&call, |text| bar.set_message(clean(text)))
             .await?;

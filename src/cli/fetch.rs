@@ -99,7 +99,8 @@ fn choose(args: &FetchArgs, ctx: &Context, repository: &Repository) -> Result<Ve
         &args.selection
     }
     .records(ctx, repository)?;
-    let (records, failures) = ctx.block_on(look(repository, records, Asking::OnTerminal))?;
+    let (records, failures) =
+        ctx.block_on(look(repository, records, Asking::OnTerminal(&ctx.output)))?;
     warn_unseen(ctx, &failures);
     if !is_default {
         for record in records.iter().filter(|record| !record.known.state.is_end()) {
@@ -136,7 +137,7 @@ async fn from_server(
     records: &[&Record],
 ) -> Result<Fetched> {
     check_trust(agreements, repository, server)?;
-    let connection = Connection::open(server, Asking::OnTerminal).await?;
+    let connection = Connection::open(server, Asking::OnTerminal(&ctx.output)).await?;
     let (nonce, limits) = (crate::review::Nonce::fresh()?, Limits::default());
     let sources: Vec<Source> = records
         .iter()

@@ -88,7 +88,7 @@ pub fn by_place(records: &[Record]) -> Vec<(Server, Vec<RunId>)> {
 pub async fn look(
     repository: &Repository,
     records: Vec<Record>,
-    asking: Asking,
+    asking: Asking<'_>,
 ) -> Result<(Vec<Record>, Vec<(Server, Error)>)> {
     let active: Vec<Record> = records
         .iter()
@@ -132,7 +132,7 @@ async fn ask(
     repository: &Repository,
     server: &Server,
     runs: &[RunId],
-    asking: Asking,
+    asking: Asking<'_>,
 ) -> Result<BTreeMap<RunId, Sighting>> {
     check_trust(agreements, repository, server)?;
     let mut connection = Connection::open(server, asking).await?;

@@ -40,7 +40,7 @@ pub fn run(args: SshArgs, ctx: &Context) -> Result<()> {
     agree_to(ctx, &repository, std::slice::from_ref(server), &git_host)
         .into_iter()
         .collect::<Result<()>>()?;
-    let connection = ctx.block_on(Connection::open(server, Asking::OnTerminal))?;
+    let connection = ctx.block_on(Connection::open(server, Asking::OnTerminal(&ctx.output)))?;
     let text = (!args.command.is_empty()).then(|| args.command.join(" "));
     let status = connection
         .terminal_command(text.as_deref())?

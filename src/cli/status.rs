@@ -34,7 +34,8 @@ pub fn run(args: StatusArgs, ctx: &Context) -> Result<()> {
     let repository = ctx.repository()?;
     loop {
         let records = args.selection.records(ctx, &repository)?;
-        let (records, failures) = ctx.block_on(look(&repository, records, Asking::OnTerminal))?;
+        let (records, failures) =
+            ctx.block_on(look(&repository, records, Asking::OnTerminal(&ctx.output)))?;
         if args.json {
             let runs: Vec<_> = records.iter().map(show::json).collect();
             let text = serde_json::to_string_pretty(&runs)

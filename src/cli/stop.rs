@@ -65,7 +65,8 @@ pub fn run(args: StopArgs, ctx: &Context) -> Result<()> {
             let (repository, agreements) = (&repository, &agreements);
             async move {
                 check_trust(agreements, repository, &server)?;
-                let mut connection = Connection::open(&server, Asking::OnTerminal).await?;
+                let mut connection =
+                    Connection::open(&server, Asking::OnTerminal(&ctx.output)).await?;
                 connection
                     .call(&scripts::stop(&server.path, args.grace, &runs), |_| {})
                     .await

@@ -43,7 +43,7 @@ pub fn run(args: WaitArgs, ctx: &Context) -> Result<()> {
         let asking = if has_warned {
             Asking::Never
         } else {
-            Asking::OnTerminal
+            Asking::OnTerminal(&ctx.output)
         };
         let (now, failures) = ctx.block_on(look(&repository, records, asking))?;
         records = now;

@@ -48,7 +48,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`Kind::Unreachable`](crate::error::Kind::Unreachable) with the reason and what mends it.
-    pub async fn open(server: &Server, asking: Asking) -> Result<Self> {
+    pub async fn open(server: &Server, asking: Asking<'_>) -> Result<Self> {
         let link = match &server.host {
             Host::Local => Link::Local,
             Host::Ssh(destination) => {
