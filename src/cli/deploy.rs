@@ -471,6 +471,8 @@ fn take_in(
                 if deed == Deed::Started {
                     started += 1;
                     lines.push(format!("  {id}  {}", parameters(run)));
+                } else if deed == Deed::Queued {
+                    lines.push(format!("  {id}  waits for a slot"));
                 } else {
                     lines.push(format!("  {id}  {}", existing(&learnt.known)));
                 }

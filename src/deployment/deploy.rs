@@ -9,7 +9,7 @@ use super::protocol::Answer;
 use super::scripts::{Deployment, RunFiles};
 use crate::design::{Identity, expand, run_id};
 use crate::error::{Context as _, Error, Result};
-use crate::model::config::{Config, Experiment, Launcher, Manager, Server, Source};
+use crate::model::config::{Config, Experiment, Launcher, Manager, Server, Source, Stop};
 use crate::model::names::{CommitId, ParamName, RelPath, RunId};
 use crate::model::run::{DataKey, EnvironmentKey, Place, Run, SCHEMA};
 use crate::model::shell::exports;
@@ -40,8 +40,11 @@ pub fn environment_key(config: &Config, files: &[(RelPath, Vec<u8>)]) -> Environ
         .as_ref()
         .map(|version| version.as_str().to_string());
     let mut digest = Sha256::new();
-    // The manager's word will tell environments apart once there is more than one.
-    digest.update(format!("venv\0{}\0", python.as_deref().unwrap_or_default()));
+    digest.update(format!(
+        "{}\0{}\0",
+        config.environment.manager.as_str(),
+        python.as_deref().unwrap_or_default()
+    ));
     for (path, content) in files {
         digest.update(format!("{path}\0{}\0", content.len()));
         digest.update(content);
@@ -111,6 +114,10 @@ pub fn runs(
             },
             environment: environment.clone(),
             data: data.clone(),
+            limit: experiment
+                .stop
+                .as_ref()
+                .and_then(|stop| Some(stop.timeout?.seconds())),
             results: experiment.results.clone(),
             metrics: experiment.metrics.clone(),
             sprint: occasion.sprint.clone(),
@@ -153,30 +160,23 @@ pub fn check_supported(config: &Config, experiment: &Experiment, server: &Server
             "launcher = \"auto\"",
         );
     }
-    if !matches!(config.environment.manager, Manager::Auto | Manager::Venv) {
-        return not_yet("environment.manager".to_string(), "manager = \"venv\"");
+    if !matches!(
+        config.environment.manager,
+        Manager::Auto | Manager::Venv | Manager::Uv
+    ) {
+        return not_yet("environment.manager".to_string(), "manager = \"auto\"");
     }
-    if server.slots.is_some() || server.gpus.is_some() {
-        let key = if server.slots.is_some() {
-            "slots"
-        } else {
-            "gpus"
-        };
+    let stops_by_metric = |stop: &Stop| {
+        *stop
+            != Stop {
+                timeout: stop.timeout,
+                ..Stop::default()
+            }
+    };
+    if experiment.stop.as_ref().is_some_and(stops_by_metric) {
         return not_yet(
-            format!("servers.{}.{key}", server.name),
-            "remove it; all runs of a push start at once",
-        );
-    }
-    if experiment.stop.is_some() {
-        return not_yet(
-            format!("experiments.{}.stop", experiment.name),
-            "let the command end itself, e.g. timeout 12h python …",
-        );
-    }
-    if !experiment.data.is_empty() {
-        return not_yet(
-            format!("experiments.{}.data", experiment.name),
-            "download the data in `setup` of the server",
+            format!("experiments.{}.stop.metric", experiment.name),
+            "stop = { timeout = \"12h\" } works",
         );
     }
     Ok(())
@@ -220,7 +220,10 @@ pub fn deployment(
             .as_ref()
             .map(|python| python.as_str().to_string())
             .unwrap_or_default(),
+        manager: config.environment.manager.as_str(),
         launcher: server.launcher.as_str(),
+        slots: server.slots,
+        gpus: server.gpus.clone().unwrap_or_default(),
         requirements: requirements.unwrap_or_default(),
         runs: runs
             .iter()
@@ -260,6 +263,8 @@ fn files(server: &Server, run: &Run) -> Result<RunFiles> {
         command: run.command.clone(),
         variables,
         setup: server.setup.clone().unwrap_or_default(),
+        limit: run.limit,
+        data: run.data.values().cloned().collect(),
     })
 }
 

@@ -38,6 +38,9 @@ pub struct Run {
     pub environment: EnvironmentKey,
     /// The data it needs.
     pub data: BTreeMap<DataName, DataKey>,
+    /// The longest it may take, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
     /// Which files are results; empty: every file the run created or changed.
     pub results: Vec<RelPath>,
     /// Which result files hold metrics.

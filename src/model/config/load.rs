@@ -183,6 +183,14 @@ impl Whole<'_> {
             {
                 return Err(self.error(&key, "a SHA-256 has 64 hexadecimal digits"));
             }
+            let is_safe = set.url.starts_with("https://")
+                || (set.url.starts_with("http://") && set.sha256.is_some());
+            if !is_safe || set.url.chars().any(|c| c.is_control() || c == ' ') {
+                return Err(self.error(
+                    &format!("data.{name}.url"),
+                    "data comes by https, or by http with a `sha256`",
+                ));
+            }
             data.insert(
                 name,
                 Data {
@@ -239,7 +247,7 @@ impl Whole<'_> {
             path,
             source: raw.source.unwrap_or_default(),
             launcher: raw.launcher.unwrap_or_default(),
-            slots: raw.slots,
+            slots: raw.slots.map(Into::into),
             gpus: raw.gpus,
             setup: raw.setup,
             env: raw.env,
