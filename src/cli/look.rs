@@ -92,7 +92,7 @@ pub async fn look(
 ) -> Result<(Vec<Record>, Vec<(Server, Error)>)> {
     let active: Vec<Record> = records
         .iter()
-        .filter(|record| !record.known.state.is_end())
+        .filter(|record| record.known.is_open())
         .cloned()
         .collect();
     if active.is_empty() {

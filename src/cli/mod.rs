@@ -20,6 +20,7 @@ mod ssh;
 mod status;
 mod stop;
 mod trust;
+mod usage;
 mod wait;
 
 use std::process::ExitCode;
@@ -81,11 +82,16 @@ enum Command {
 
 /// Runs the program with the arguments it was started with, and gives its exit status.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let parsed = Cli::try_parse();
+    let quiet = parsed.as_ref().is_ok_and(|cli| cli.quiet);
     let context = Context {
-        output: Output::new(cli.quiet),
+        output: Output::new(quiet),
     };
-    match dispatch(cli.command, &context) {
+    let result = match parsed {
+        Ok(cli) => dispatch(cli.command, &context),
+        Err(said) => usage::answer(&said, &context.output),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             context.output.error(&error);

@@ -7,7 +7,7 @@ use super::select::Selection;
 use super::status::state_word;
 use crate::development::records::Record;
 use crate::development::repository::Repository;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::review::{metrics, table};
 
 /// Runs × parameters × metrics, from the results that were fetched
@@ -49,11 +49,7 @@ pub fn run(args: ReviewArgs, ctx: &Context) -> Result<()> {
         table::sort(&mut rows, column, args.descending)?;
     }
     match args.format {
-        Format::Json => {
-            let text = serde_json::to_string_pretty(&table::to_json(&rows));
-            ctx.output
-                .data(&text.map_err(|error| Error::step(error.to_string()))?)?;
-        }
+        Format::Json => ctx.output.json(&table::to_json(&rows))?,
         Format::Table => table::table(&rows)
             .lines()
             .iter()

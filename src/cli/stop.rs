@@ -38,7 +38,7 @@ pub fn run(args: StopArgs, ctx: &Context) -> Result<()> {
     let records = args.selection.records(ctx, &repository)?;
     let active: Vec<Record> = records
         .into_iter()
-        .filter(|record| !record.known.state.is_end())
+        .filter(|record| record.known.is_open())
         .collect();
     if active.is_empty() {
         ctx.output.say("None of these runs is going on.");

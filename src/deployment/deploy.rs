@@ -292,8 +292,23 @@ pub struct Report {
     pub has_built: bool,
 }
 
-/// What `answer` of `server` says about the runs `asked`.
-pub fn report(server: &Server, asked: &[RunId], answer: &Answer) -> Report {
+impl Report {
+    /// What became of the runs `asked` on a server that could not be contacted.
+    pub fn not_contacted(asked: &[RunId], error: Error) -> Self {
+        Report {
+            runs: asked
+                .iter()
+                .map(|id| (id.clone(), Outcome::Unknown))
+                .collect(),
+            failure: Some(error),
+            commit: None,
+            has_built: false,
+        }
+    }
+}
+
+/// What `answer` of `server`, which fetches from `url`, says about the runs `asked`.
+pub fn report(server: &Server, url: &str, asked: &[RunId], answer: &Answer) -> Report {
     let (seen, _) = sightings(answer);
     let lines = |word: &'static str| answer.iter().filter(move |line| line[0] == word);
     let tail: Vec<&str> = lines("tail")
@@ -312,7 +327,7 @@ pub fn report(server: &Server, asked: &[RunId], answer: &Answer) -> Report {
         };
         let hint = hint
             .clone()
-            .or_else(|| hint_for(step, &tail.join("\n"), server));
+            .or_else(|| hint_for(step, &tail.join("\n"), server, url));
         hint.map_or(error.clone(), |hint| error.hint(hint))
     };
     let outcome = |id: &RunId| {
@@ -336,7 +351,7 @@ pub fn report(server: &Server, asked: &[RunId], answer: &Answer) -> Report {
 }
 
 /// What mends a step that failed on a server.
-fn hint_for(step: &str, tail: &str, server: &Server) -> Option<String> {
+fn hint_for(step: &str, tail: &str, server: &Server, url: &str) -> Option<String> {
     let said = tail.to_lowercase();
     let has = |text: &str| said.contains(text);
     let name = &server.name;
@@ -345,7 +360,7 @@ fn hint_for(step: &str, tail: &str, server: &Server) -> Option<String> {
         "python" => format!("install it on {name}, or set `python` in [environment]"),
         "fetch" if has("host key verification failed") => {
             format!(
-                "{name} does not know the git host yet: log in there and run `git ls-remote` once"
+                "{name} does not know the git host yet: log in there and run `git ls-remote {url}` once"
             )
         }
         "fetch"
@@ -355,14 +370,22 @@ fn hint_for(step: &str, tail: &str, server: &Server) -> Option<String> {
         {
             format!("give {name} access to the git host: a deploy key, or a key in its ~/.ssh")
         }
-        "fetch" if has("not our ref") || has("couldn't find remote ref") || tail.is_empty() => {
+        "fetch"
+            if has("not our ref")
+                || has("unadvertised object")
+                || has("couldn't find remote ref")
+                || tail.is_empty() =>
+        {
             "the commit is not on the git remote: git agile push".to_string()
         }
-        "fetch" => format!("on {name}, `git ls-remote` of the remote must work"),
+        "fetch" => format!("on {name}, `git ls-remote {url}` must work"),
         "disk" | "folder" | "checkout" if has("no space") || step == "disk" => {
             format!("free some space on {name}, or correct `path`")
         }
         "folder" => format!("correct `path` of [servers.{name}]"),
+        "launcher" => {
+            format!("install it on {name}, or set `launcher = \"auto\"` in [servers.{name}]")
+        }
         "launch" => format!(
             "git agile ssh {name} 'screen -ls; tmux ls' shows what works there; or set `launcher`"
         ),

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
+use crate::model::config::nearest;
 use crate::terminal::Table;
 
 /// One run as `git agile review` shows it.
@@ -32,10 +33,12 @@ pub fn sort(rows: &mut [Row], column: &str, descending: bool) -> Result<()> {
     let known: Vec<String> = known.collect();
     if !known.iter().any(|name| name == column) {
         let error = Error::usage(format!("no run has a metric or parameter `{column}`"));
-        return Err(match known.is_empty() {
-            true => error.hint("git agile fetch-results, then look again"),
-            false => error.hint(format!("there are: {}", known.join(", "))),
-        });
+        let near = nearest(column, known.iter().map(String::as_str));
+        return Err(error.hint(match near {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if known.is_empty() => "git agile fetch-results, then look again".to_string(),
+            None => format!("there are: {}", known.join(", ")),
+        }));
     }
     rows.sort_by(|a, b| {
         let order = match (value(a, column), value(b, column)) {
@@ -198,7 +201,7 @@ mod tests {
         let error = sort(&mut rows(), "los", false).unwrap_err();
         assert_eq!(
             (error.kind, error.hints[0].as_str()),
-            (Kind::Usage, "there are: loss, lr")
+            (Kind::Usage, "did you mean `loss`?")
         );
     }
 

@@ -168,6 +168,11 @@ impl Server {
         replace(&self.path("environment"), &text);
     }
 
+    /// Every program is found again.
+    pub fn show_all(&self) {
+        replace(&self.path("environment"), &self.environment());
+    }
+
     // ---- what happens to it ----------------------------------------------------------------------------------------
 
     /// Nobody listens any more: connections are refused. Those that are open live on.

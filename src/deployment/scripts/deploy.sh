@@ -15,6 +15,9 @@ agile_deploy() {
 	: >"locks/probe.$$" || fail disk "cannot write in $base: no space, or no permission"
 	rm -f "locks/probe.$$"
 	command -v git >/dev/null 2>&1 || fail git "there is no git on the server"
+	case $launcher in screen | tmux)
+		command -v "$launcher" >/dev/null 2>&1 || fail launcher "there is no $launcher on the server" ;;
+	esac
 	identify
 	files=$1
 	shift

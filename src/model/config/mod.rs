@@ -19,6 +19,8 @@ use super::names::{
     DataName, EnvName, ExperimentName, Host, ParamName, RelPath, RemotePath, ServerName,
 };
 use super::value::Value;
+use crate::error::{Error, Result};
+use crate::terminal::clean;
 
 /// The configuration of one commit, complete and consistent: every name that is used is defined.
 #[derive(Clone, Debug)]
@@ -35,6 +37,54 @@ pub struct Config {
     pub experiments: BTreeMap<ExperimentName, Experiment>,
     /// `[push]`.
     pub push: Push,
+}
+
+impl Config {
+    /// The server `name`.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](crate::error::Kind::Usage) with the nearest name when there is none.
+    pub fn server(&self, name: &str) -> Result<&Server> {
+        find("server", name, &self.servers)
+    }
+
+    /// The experiment `name`.
+    ///
+    /// # Errors
+    /// As [`Config::server`].
+    pub fn experiment(&self, name: &str) -> Result<&Experiment> {
+        find("experiment", name, &self.experiments)
+    }
+}
+
+fn find<'a, K: AsRef<str>, V>(noun: &str, name: &str, all: &'a BTreeMap<K, V>) -> Result<&'a V> {
+    match all.iter().find(|(known, _)| known.as_ref() == name) {
+        Some((_, found)) => Ok(found),
+        None => {
+            let error = format!("there is no {noun} `{}` in agile.toml", clean(name));
+            Err(suggest(
+                Error::usage(error),
+                noun,
+                name,
+                all.keys().map(AsRef::as_ref),
+            ))
+        }
+    }
+}
+
+/// `error` with what `name` may have meant among the `known` things.
+fn suggest<'a>(
+    error: Error,
+    noun: &str,
+    name: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Error {
+    let known: Vec<&str> = known.into_iter().collect();
+    error.hint(match nearest(name, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if known.is_empty() => format!("add [{noun}s.{name}]"),
+        None => format!("there is {}", known.join(", ")),
+    })
 }
 
 /// What the deployment needs to know of `[requirements]`.
