@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 
 use super::Context;
+use super::agree::agree_to;
 use super::look::{JOBS, now};
 use super::status::{parameters, state_word};
 use crate::deployment::connection::{Asking, Connection};
@@ -16,15 +17,15 @@ use crate::deployment::deploy::{
     Occasion, Outcome, Report, attempt_id, check_supported, deployment, environment_key, report,
     runs,
 };
+use crate::deployment::direct::send_commit;
 use crate::deployment::observe::{Deed, learn};
 use crate::deployment::requirements::requirement_files;
 use crate::deployment::scripts;
-use crate::deployment::trust::{Agreement, Agreements, Trust};
 use crate::development::push::{fetch_url, git_host};
 use crate::development::records::{self, Record};
 use crate::development::repository::Repository;
 use crate::error::{Error, Result};
-use crate::model::config::{Config, Experiment, Server};
+use crate::model::config::{Config, Experiment, Server, Source};
 use crate::model::names::{CommitId, ParamName, RunId};
 use crate::model::run::{Known, Run};
 use crate::model::value::Value;
@@ -336,7 +337,12 @@ fn execute(
     request: &Request,
     plan: Vec<Share>,
 ) -> Result<()> {
-    let url = fetch_url(repository, &request.remote)?;
+    let is_direct = |share: &Share| share.server.source == Source::Direct;
+    let url = match plan.iter().all(is_direct) {
+        // Nobody fetches, so the repository may have no remote at all.
+        true => String::new(),
+        false => fetch_url(repository, &request.remote)?,
+    };
     for record in plan.iter().flat_map(|share| &share.ended) {
         let state = state_word(&record.known);
         ctx.output.say(&format!(
@@ -372,7 +378,7 @@ fn execute(
     let results = ctx.block_on(async {
         let url = &url;
         let all = contacted.iter().map(|share| async move {
-            let result = on_server(ctx, config, share, url, &request.branch).await;
+            let result = on_server(ctx, repository, config, share, url, &request.branch).await;
             (share, result)
         });
         Ok(stream::iter(all).buffered(JOBS).collect::<Vec<_>>().await)
@@ -403,6 +409,7 @@ fn conclude(ctx: &Context, failures: Vec<Error>) -> Result<()> {
 
 async fn on_server(
     ctx: &Context,
+    repository: &Repository,
     config: &Config,
     share: &Share,
     url: &str,
@@ -423,6 +430,12 @@ async fn on_server(
             Ok(connection) => connection,
             Err(error) => return Ok(Report::not_contacted(&ids, error)),
         };
+        if server.source == Source::Direct
+            && let Some(run) = share.asked.first()
+        {
+            bar.set_message(format!("sending {}", run.commit.short()));
+            send_commit(&connection, repository.root(), &run.commit).await?;
+        }
         let answer = connection
             .call(&call, |text| bar.set_message(clean(text)))
             .await?;
@@ -518,134 +531,4 @@ fn existing(known: &Known) -> String {
         true => format!("already finished: {}", state_word(known)),
         false => format!("already {}", state_word(known)),
     }
-}
-
-/// Whether each of `servers` may be contacted for this repository. A person's own configuration file agrees to its
-/// servers; for others the person is asked, on a terminal.
-pub fn agree_to(
-    ctx: &Context,
-    repository: &Repository,
-    servers: &[Server],
-    git_host: &str,
-) -> Vec<Result<()>> {
-    let mut agreements = match Agreements::load() {
-        Ok(agreements) => agreements,
-        Err(error) => return servers.iter().map(|_| Err(error.clone())).collect(),
-    };
-    servers
-        .iter()
-        .map(|server| agree(ctx, repository, &mut agreements, server, git_host))
-        .collect()
-}
-
-fn agree(
-    ctx: &Context,
-    repository: &Repository,
-    agreements: &mut Agreements,
-    server: &Server,
-    git_host: &str,
-) -> Result<()> {
-    let wanted = Agreement::for_server(repository.common_dir(), server, git_host);
-    let trust = agreements.check(&wanted);
-    if trust == Trust::Agreed {
-        return Ok(());
-    }
-    if !server.is_personal {
-        let (said, question) = describe(server, git_host, &trust);
-        let refusal = Error::config(said).hint(format!("git agile trust {}", server.name));
-        if !ctx.can_ask() || !ctx.confirm(&question)? {
-            return Err(refusal);
-        }
-    }
-    agreements.agree(wanted);
-    agreements.save()
-}
-
-/// What is wrong with contacting a server, and the question that settles it.
-pub fn describe(server: &Server, git_host: &str, trust: &Trust) -> (String, String) {
-    let name = &server.name;
-    let place = match server.host {
-        crate::model::names::Host::Local => "this machine".to_string(),
-        _ => server.host.to_string(),
-    };
-    let question = format!(
-        "May this repository run programs on `{name}` ({place}), fetching from {git_host}?"
-    );
-    match trust {
-        Trust::Changed(was) if was.host != server.host.to_string() => (
-            format!(
-                "server '{name}' now means {} (was {})",
-                server.host, was.host
-            ),
-            format!("`{name}` was {} until now. {question}", was.host),
-        ),
-        Trust::Changed(was) => (
-            format!(
-                "server '{name}' would now fetch from {git_host} (was {})",
-                was.git_host
-            ),
-            format!(
-                "`{name}` fetched from {} until now. {question}",
-                was.git_host
-            ),
-        ),
-        _ => (
-            format!("you have not agreed yet to the server '{name}' ({place})"),
-            question,
-        ),
-    }
-}
-
-/// The host that servers of this repository fetch from by default.
-///
-/// # Errors
-/// As [`fetch_url`].
-pub fn default_git_host(repository: &Repository, config: &Config) -> Result<String> {
-    let remote = config.push.remotes.first().map_or("origin", String::as_str);
-    fetch_url(repository, remote).map(|url| git_host(&url))
-}
-
-/// Opens the connections that pushing HEAD will need, while the push is running, and asks nothing. What fails here
-/// fails again, and is said, when it is needed.
-pub fn connect_ahead(repository: &Repository, config: &Config) {
-    let Ok(agreements) = Agreements::load() else {
-        return;
-    };
-    let Ok(host) = default_git_host(repository, config) else {
-        return;
-    };
-    let is_used = |server: &&Server| {
-        config
-            .experiments
-            .values()
-            .any(|experiment| experiment.on_push && experiment.servers.contains(&server.name))
-    };
-    let is_agreed = |server: &&Server| {
-        agreements.check(&Agreement::for_server(
-            repository.common_dir(),
-            server,
-            &host,
-        )) == Trust::Agreed
-    };
-    let servers: Vec<Server> = config
-        .servers
-        .values()
-        .filter(is_used)
-        .filter(is_agreed)
-        .cloned()
-        .collect();
-    std::thread::spawn(move || {
-        let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-        else {
-            return;
-        };
-        runtime.block_on(async {
-            let open = servers
-                .iter()
-                .map(|server| Connection::open(server, Asking::Never));
-            let _: Vec<_> = stream::iter(open).buffered(JOBS).collect().await;
-        });
-    });
 }

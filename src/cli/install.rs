@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::Context;
-use super::deploy::default_git_host;
+use super::agree::default_git_host;
 use crate::deployment::trust::{Agreement, Agreements, Trust};
 use crate::development::hooks::{self, Installed};
 use crate::development::repository::Repository;
@@ -87,7 +87,7 @@ fn offer_trust(ctx: &Context, repository: &Repository) -> Result<()> {
     let open: Vec<_> = config.servers.values().filter(is_open).cloned().collect();
     if !open.is_empty() && ctx.can_ask() {
         // A no is an answer: that server is asked about again when it is needed.
-        let _ = super::deploy::agree_to(ctx, repository, &open, &host);
+        let _ = super::agree::agree_to(ctx, repository, &open, &host);
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The command line: one small file per command, with its arguments, what it calls and what it prints.
 
+mod agree;
 mod attach;
 mod context;
 mod demo;

@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use clap::Args;
 use git2::Oid;
 
-use super::deploy::{connect_ahead, warn_dirty};
+use super::agree::connect_ahead;
+use super::deploy::warn_dirty;
 use super::{Context, hook};
 use crate::development::push::{Arrived, names_refs, push, remote_of};
 use crate::development::repository::Repository;

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::Context;
-use super::deploy::{agree_to, default_git_host};
+use super::agree::{agree_to, default_git_host};
 use crate::deployment::connection::{Asking, Connection};
 use crate::error::{Context as _, Error, Result};
 

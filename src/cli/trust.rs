@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::Context;
-use super::deploy::{default_git_host, describe};
+use super::agree::{default_git_host, describe};
 use crate::deployment::trust::{Agreement, Agreements, Trust};
 use crate::error::Result;
 use crate::terminal::Table;
@@ -45,12 +45,14 @@ pub fn run(args: TrustArgs, ctx: &Context) -> Result<()> {
                 Trust::Agreed => "yes".to_string(),
                 _ if server.is_personal => "yes (your own configuration)".to_string(),
                 Trust::New => "no".to_string(),
-                trust @ Trust::Changed(_) => format!("no: {}", describe(server, &host, &trust).0),
+                trust @ Trust::Changed(_) => {
+                    format!("no: {}", describe(server, &wanted.git_host, &trust).0)
+                }
             };
             table.row([
                 server.name.to_string(),
                 server.host.to_string(),
-                host.clone(),
+                wanted.git_host.clone(),
                 agreed,
             ]);
         }
@@ -76,8 +78,8 @@ pub fn run(args: TrustArgs, ctx: &Context) -> Result<()> {
             ));
         } else {
             ctx.output.say(&format!(
-                "{}: {}, fetching from {host}",
-                server.name, server.host
+                "{}: {}, fetching from {}",
+                server.name, server.host, wanted.git_host
             ));
             agreements.agree(wanted);
         }

@@ -193,6 +193,22 @@ impl Connection {
         }
     }
 
+    /// What `GIT_SSH_COMMAND` must be for git to use this connection; nothing for this machine.
+    ///
+    /// # Errors
+    /// [`Kind::Step`](crate::error::Kind::Step) when there is no place for control sockets.
+    pub fn git_transport(&self) -> Result<Option<String>> {
+        match &self.server.host {
+            Host::Local => Ok(None),
+            Host::Ssh(destination) => master::git_command(destination).map(Some),
+        }
+    }
+
+    /// Whether it leads to this machine.
+    pub fn is_local(&self) -> bool {
+        matches!(self.link, Link::Local)
+    }
+
     async fn shell(&self) -> Result<Shell<'_>> {
         match &self.link {
             Link::Local => self.local_shell(),

@@ -9,7 +9,7 @@ use super::protocol::Answer;
 use super::scripts::{Deployment, RunFiles};
 use crate::design::{Identity, expand, run_id};
 use crate::error::{Context as _, Error, Result};
-use crate::model::config::{Config, Experiment, Launcher, Manager, Server, Source, Stop};
+use crate::model::config::{Config, Experiment, Launcher, Manager, Server, Stop};
 use crate::model::names::{CommitId, ParamName, RelPath, RunId};
 use crate::model::run::{DataKey, EnvironmentKey, Place, Run, SCHEMA};
 use crate::model::shell::exports;
@@ -148,12 +148,6 @@ pub fn check_supported(config: &Config, experiment: &Experiment, server: &Server
                 .hint(instead.to_string()),
         )
     };
-    if server.source == Source::Direct {
-        return not_yet(
-            format!("servers.{}.source = \"direct\"", server.name),
-            "source = \"origin\"",
-        );
-    }
     if server.launcher == Launcher::Slurm {
         return not_yet(
             format!("servers.{}.launcher = \"slurm\"", server.name),

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use crate::error::{Context as _, Error, Result};
 use crate::model::names::{Destination, ServerName};
+use crate::model::shell::quote;
 use crate::terminal::{Output, clean_lines};
 
 /// How long an unused connection stays, in seconds.
@@ -89,6 +90,19 @@ pub(super) fn command(destination: &Destination) -> Result<std::process::Command
         "ForwardX11=no",
     ]);
     Ok(command)
+}
+
+/// A command for git's `GIT_SSH_COMMAND` that goes through the master of `destination`, or nowhere.
+///
+/// # Errors
+/// As [`socket_path`].
+pub(super) fn git_command(destination: &Destination) -> Result<String> {
+    let socket = socket_path(destination)?;
+    let socket = quote(&socket.to_string_lossy())
+        .or_step(|| "the path of the control socket holds a NUL".into())?;
+    Ok(format!(
+        "ssh -S {socket} -o ControlMaster=no -o ProxyCommand=false -o ForwardAgent=no -o ForwardX11=no"
+    ))
 }
 
 async fn start(

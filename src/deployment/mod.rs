@@ -6,6 +6,7 @@
 
 pub mod connection;
 pub mod deploy;
+pub mod direct;
 mod master;
 pub mod observe;
 pub mod protocol;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context as _, Error, Result};
-use crate::model::config::Server;
+use crate::model::config::{Server, Source};
 
 /// One agreement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ pub struct Agreement {
     pub server: String,
     /// Where it is.
     pub host: String,
-    /// The host that it fetches from, `local` for a folder.
+    /// The host that it fetches from, `local` for a folder, `here` when commits are sent from here.
     pub git_host: String,
 }
 
@@ -150,7 +150,10 @@ impl Agreement {
             repository: path.to_string_lossy().into_owned(),
             server: server.name.to_string(),
             host: server.host.to_string(),
-            git_host: git_host.to_string(),
+            git_host: match server.source {
+                Source::Origin => git_host.to_string(),
+                Source::Direct => "here".to_string(),
+            },
         }
     }
 }
