@@ -42,15 +42,20 @@ fn agree(
     if trust == Trust::Agreed {
         return Ok(());
     }
-    if !server.is_personal {
+    if server.is_personal && trust == Trust::New {
+        let name = &server.name;
+        ctx.output.say(&format!(
+            "{name} is a server of your own configuration: this repository may use it from now on."
+        ));
+    } else {
         let (said, question) = describe(server, &wanted.git_host, &trust);
         let refusal = Error::config(said).hint(format!("git agile trust {}", server.name));
         if !ctx.can_ask() || !ctx.confirm(&question)? {
             return Err(refusal);
         }
     }
-    agreements.agree(wanted);
-    agreements.save()
+    *agreements = Agreements::change(|all| all.agree(wanted))?;
+    Ok(())
 }
 
 /// What is wrong with contacting a server, and the question that settles it.

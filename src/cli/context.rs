@@ -128,13 +128,15 @@ impl Context {
     }
 }
 
-/// The folder's name, for a server without `path`.
+/// The project's name, for a server without `path`: that of the main work tree's folder, so that all linked work trees
+/// mean the same runs.
 pub(super) fn project_name(repository: &Repository) -> String {
-    let name = repository
-        .root()
-        .canonicalize()
-        .ok()
-        .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+    let common = repository.common_dir().canonicalize().unwrap_or_default();
+    let main = match common.file_name() {
+        Some(name) if name == ".git" => common.parent().map(Path::to_path_buf),
+        _ => repository.root().canonicalize().ok(),
+    };
+    let name = main.and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
     name.unwrap_or_else(|| "project".to_string())
 }
 

@@ -212,26 +212,34 @@ enum Attempt {
     Ended(Box<Record>),
 }
 
-/// The attempt of `first` that is meant: the newest that there is, or with `again` one more.
+/// The attempt of `first` that is meant: the newest that there is at its place, or one more when there is none, since the
+/// server has moved, or with `again`.
 fn which_attempt(known: &BTreeMap<RunId, Record>, first: Run, again: bool) -> Attempt {
-    let Some(mut newest) = known.get(&first.id) else {
-        return Attempt::Ask(Box::new(first));
-    };
-    let mut next = 2;
-    while let Some(record) = known.get(&attempt_id(&first.id, next)) {
-        newest = record;
-        next += 1;
-    }
-    if again && !newest.known.is_unlaunched() {
-        return Attempt::Ask(Box::new(Run {
-            id: attempt_id(&first.id, next),
-            attempt: next,
-            ..first
-        }));
-    }
-    match newest.known.state.is_end() {
-        true => Attempt::Ended(Box::new(newest.clone())),
-        false => Attempt::Ask(Box::new(newest.run.clone())),
+    let attempts: Vec<&Record> = (1..)
+        .map_while(|attempt| match attempt {
+            1 => known.get(&first.id),
+            more => known.get(&attempt_id(&first.id, more)),
+        })
+        .collect();
+    let newest = attempts
+        .iter()
+        .rev()
+        .find(|record| record.run.server == first.server);
+    match newest.filter(|record| !again || record.known.is_unlaunched()) {
+        Some(record) if record.known.state.is_end() => Attempt::Ended(Box::new((*record).clone())),
+        Some(record) => Attempt::Ask(Box::new(record.run.clone())),
+        None if attempts.is_empty() => Attempt::Ask(Box::new(first)),
+        None => {
+            let attempt = u32::try_from(attempts.len())
+                .unwrap_or(u32::MAX)
+                .saturating_add(1);
+            let id = attempt_id(&first.id, attempt);
+            Attempt::Ask(Box::new(Run {
+                id,
+                attempt,
+                ..first
+            }))
+        }
     }
 }
 

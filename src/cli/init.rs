@@ -84,18 +84,13 @@ fn write_config(
         "Wrote agile.toml: the experiment `{}` on {} ({}).",
         answers.experiment, answers.server, answers.host
     ));
-    let mut agreements = Agreements::load()?;
     let host = fetch_url(repository, "origin").map(|url| git_host(&url));
     match host {
         Ok(host) => {
             for server in config.servers.values() {
-                agreements.agree(Agreement::for_server(
-                    repository.common_dir(),
-                    server,
-                    &host,
-                ));
+                let agreement = Agreement::for_server(repository.common_dir(), server, &host);
+                Agreements::change(|all| all.agree(agreement))?;
             }
-            agreements.save()?;
         }
         Err(error) => {
             ctx.output.warn(&format!(

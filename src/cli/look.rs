@@ -139,7 +139,10 @@ async fn ask(
     let answer = connection
         .call(&scripts::status(&server.path, runs), |_| {})
         .await?;
-    Ok(sightings(&answer).0)
+    let mut seen = sightings(&answer).0;
+    // A server speaks for the runs it was asked about, and no others.
+    seen.retain(|id, _| runs.contains(id));
+    Ok(seen)
 }
 
 /// Says which servers could not be seen; their runs keep their last known state.

@@ -33,7 +33,7 @@ pub fn run(args: TrustArgs, ctx: &Context) -> Result<()> {
     let repository = ctx.repository()?;
     let config = ctx.config(&repository, repository.commit("HEAD")?)?;
     let host = default_git_host(&repository, &config)?;
-    let mut agreements = Agreements::load()?;
+    let agreements = Agreements::load()?;
     for name in &args.servers {
         config.server(name)?;
     }
@@ -71,7 +71,9 @@ pub fn run(args: TrustArgs, ctx: &Context) -> Result<()> {
         }
         let wanted = Agreement::for_server(repository.common_dir(), server, &host);
         if args.revoke {
-            agreements.revoke(&wanted.repository, &wanted.server);
+            Agreements::change(|all| {
+                all.revoke(&wanted.repository, &wanted.server);
+            })?;
             ctx.output.say(&format!(
                 "{} is no longer contacted for this repository.",
                 server.name
@@ -81,8 +83,8 @@ pub fn run(args: TrustArgs, ctx: &Context) -> Result<()> {
                 "{}: {}, fetching from {}",
                 server.name, server.host, wanted.git_host
             ));
-            agreements.agree(wanted);
+            Agreements::change(|all| all.agree(wanted))?;
         }
     }
-    agreements.save()
+    Ok(())
 }

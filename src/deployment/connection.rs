@@ -1,13 +1,15 @@
 //! A way to run scripts on a server.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use openssh::Session;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::time::timeout;
 
 use super::master;
 pub use super::master::Asking;
-use super::protocol::{Answer, Broken, Call, Nonce, read_answer, read_raw_opening};
+use super::protocol::{Answer, Broken, Call, Nonce, SILENCE, read_answer, read_raw_opening};
 use crate::development::git;
 use crate::error::{Context as _, Error, Result};
 use crate::model::config::Server;
@@ -27,6 +29,9 @@ enum Link {
     Local,
     Ssh { session: Session, is_reused: bool },
 }
+
+/// How long the end of a shell is waited for once its answer is known.
+const MOMENT: Duration = Duration::from_secs(1);
 
 type Reader = BufReader<Box<dyn AsyncRead + Unpin + Send>>;
 
@@ -96,26 +101,10 @@ impl Connection {
 
     async fn call_once(&self, call: &Call, progress: &mut impl FnMut(&str)) -> Result<Answer> {
         let nonce = nonce()?;
-        let text = call
-            .text(&nonce)
-            .or_step(|| format!("{}: cannot send the script", self.server.name))?;
-        let Shell {
-            mut input,
-            mut output,
-            errors,
-            child,
-        } = self.shell().await?;
-        let write = async move {
-            // A server that stops reading says so by ending its answer.
-            let _ = input.write_all(&text).await;
-            let _ = input.shutdown().await;
-        };
-        let read = read_answer(&mut output, &nonce, progress);
-        let (answer, (), said) = tokio::join!(read, write, tail_of(errors));
-        let answer = answer.map_err(|broken| self.broken(broken, &said));
-        // The status of a channel proves nothing, but waiting for it leaves no process behind.
-        child.finish().await;
-        answer
+        self.converse(&nonce, call, async |output| {
+            read_answer(output, &nonce, &mut *progress).await
+        })
+        .await
     }
 
     /// Runs `call` on the server and gives its raw answer to `receive`.
@@ -142,29 +131,51 @@ impl Connection {
         call: &Call,
         receive: impl AsyncFnOnce(&mut (dyn AsyncRead + Unpin + Send)) -> Result<T>,
     ) -> Result<T> {
-        let text = call
-            .text(nonce)
-            .or_step(|| format!("{}: cannot send the script", self.server.name))?;
+        self.converse(nonce, call, async |output| {
+            match read_raw_opening(output, nonce).await? {
+                None => Ok(receive(output).await),
+                Some(answer) => Ok(Err(self.said_instead(&answer))),
+            }
+        })
+        .await?
+    }
+
+    /// Sends `call` to a shell of the server and lets `read` make of its output what it can. What else the shell says
+    /// is waited for only as long as `read` takes, and a moment longer.
+    async fn converse<T>(
+        &self,
+        nonce: &Nonce,
+        call: &Call,
+        read: impl AsyncFnOnce(&mut Reader) -> Result<T, Broken>,
+    ) -> Result<T> {
+        let cannot = || format!("{}: cannot send the script", self.server.name);
+        let text = call.text(nonce).or_step(cannot)?;
         let Shell {
-            mut input,
+            input,
             mut output,
             errors,
             child,
         } = self.shell().await?;
-        let write = async move {
-            let _ = input.write_all(&text).await;
-            let _ = input.shutdown().await;
+        let mut said = Box::pin(tail_of(errors));
+        let work = async {
+            send(input, &text).await?;
+            read(&mut output).await
         };
-        let read = async {
-            match read_raw_opening(&mut output, nonce).await {
-                Ok(None) => Ok(receive(&mut output).await),
-                Ok(Some(answer)) => Ok(Err(self.said_instead(&answer))),
-                Err(broken) => Err(broken),
+        let mut work = std::pin::pin!(work);
+        let mut words = None;
+        let result = loop {
+            tokio::select! {
+                result = &mut work => break result,
+                text = &mut said, if words.is_none() => words = Some(text),
             }
         };
-        let (result, (), said) = tokio::join!(read, write, tail_of(errors));
-        child.finish().await;
-        result.map_err(|broken| self.broken(broken, &said))?
+        let words = match words {
+            Some(words) => words,
+            None => timeout(MOMENT, said).await.unwrap_or_default(),
+        };
+        // The status of a channel proves nothing, but waiting for it leaves no process behind.
+        let _ = timeout(MOMENT, child.finish()).await;
+        result.map_err(|broken| self.broken(broken, &words))
     }
 
     /// A program that runs `text` on the server with this terminal, through the open connection.
@@ -244,10 +255,12 @@ impl Connection {
     /// process group of its own: an interrupt typed here ends us, not a deployment half way.
     fn local_shell(&self) -> Result<Shell<'_>> {
         let mut command = std::process::Command::new("/bin/sh");
-        git::without_repository(&mut command)
-            .arg("-s")
-            .env_remove("VIRTUAL_ENV")
-            .env_remove("PYTHONHOME");
+        command.arg("-s");
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| is_ours_alone(&name.to_string_lossy()))
+        {
+            command.env_remove(name);
+        }
         if let Some(home) = std::env::home_dir() {
             command.current_dir(home);
         }
@@ -328,6 +341,33 @@ impl Child<'_> {
             Child::Ssh(child) => drop(child.wait().await),
         }
     }
+}
+
+/// Whether a variable belongs to the repository, session or run that we were started in, and not to the person.
+fn is_ours_alone(name: &str) -> bool {
+    let of_git = name.starts_with("GIT_")
+        && !name.starts_with("GIT_SSH")
+        && !name.starts_with("GIT_CONFIG_");
+    let of_a_run = name.starts_with("AGILE_") && name != "AGILE_BOOT_ID";
+    of_git
+        || of_a_run
+        || matches!(
+            name,
+            "GIT_CONFIG_PARAMETERS" | "GIT_CONFIG_COUNT" | "VIRTUAL_ENV" | "PYTHONHOME"
+        )
+}
+
+/// Writes the script. A server that stops reading says so by ending its answer; one that hangs does not.
+async fn send(mut input: impl AsyncWrite + Unpin, text: &[u8]) -> Result<(), Broken> {
+    for piece in text.chunks(16 << 10) {
+        match timeout(SILENCE, input.write_all(piece)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Ok(()),
+            Err(_) => return Err(Broken::Stalled),
+        }
+    }
+    let _ = timeout(SILENCE, input.shutdown()).await;
+    Ok(())
 }
 
 fn nonce() -> Result<Nonce> {

@@ -90,6 +90,10 @@ pub fn runs(
         })
         .collect();
     let settings = expand(experiment, overrides)?;
+    let limit = experiment
+        .stop
+        .as_ref()
+        .and_then(|stop| Some(stop.timeout?.seconds()));
     let run = |(order, setting): (u32, crate::design::Setting)| {
         let identity = Identity {
             commit: &occasion.commit,
@@ -97,6 +101,12 @@ pub fn runs(
             parameters: &setting.parameters,
             environment: &environment.key,
             data: &data,
+            surroundings: (
+                &setting.command,
+                server.setup.as_deref(),
+                &server.env,
+                limit,
+            ),
             server: &server.name,
         };
         Run {
@@ -114,10 +124,7 @@ pub fn runs(
             },
             environment: environment.clone(),
             data: data.clone(),
-            limit: experiment
-                .stop
-                .as_ref()
-                .and_then(|stop| Some(stop.timeout?.seconds())),
+            limit,
             results: experiment.results.clone(),
             metrics: experiment.metrics.clone(),
             sprint: occasion.sprint.clone(),

@@ -162,12 +162,15 @@ pub fn learn(known: &Known, facts: Option<&Facts>, now: i64) -> Known {
         ),
         (None, Process::Rebooted) => (RunState::Lost, Some("the server has rebooted".into())),
         (None, Process::Claimed) => (RunState::Asked, None),
-        (None, Process::Unknown) => (facts.state.unwrap_or(RunState::Asked), None),
+        (None, Process::Unknown) => (facts.state.unwrap_or(known.state), None),
     };
     if facts.state == Some(RunState::Running) && learnt.started.is_none() {
         learnt.started = facts.since;
     }
-    if state == RunState::Lost && known.state == RunState::Lost {
+    // An answer may be older than what another command has learnt meanwhile: an end stays, and only an exit status
+    // says more than that a run was lost.
+    let says_more = known.state == RunState::Lost && facts.exit.is_some();
+    if known.state.is_end() && !says_more {
         return learnt;
     }
     learnt.state = state;
@@ -241,6 +244,23 @@ mod tests {
         let learnt = learn(&known, None, 7);
         assert!(!learnt.differs(&known));
         assert_eq!(learnt.seen, Some(7));
+    }
+
+    #[test]
+    fn an_old_answer_does_not_undo_an_end() {
+        let running = parse_facts(&["running", "5", "-", "alive"]);
+        let ended = parse_facts(&["succeeded", "9", "0", "-"]);
+        let known = learn(&Known::asked(), ended.as_ref(), 10);
+        assert_eq!(
+            learn(&known, running.as_ref(), 11).state,
+            RunState::Succeeded
+        );
+        let lost = Known {
+            state: RunState::Lost,
+            ..Known::asked()
+        };
+        assert_eq!(learn(&lost, running.as_ref(), 11).state, RunState::Lost);
+        assert_eq!(learn(&lost, ended.as_ref(), 11).state, RunState::Succeeded);
     }
 
     #[test]

@@ -70,6 +70,24 @@ impl Agreements {
         Self::load_from(dir.join("git-agile/trust.toml"))
     }
 
+    /// Changes what is written, while no other command of ours does, and gives the result.
+    ///
+    /// # Errors
+    /// As [`Agreements::load`], and [`Kind::Step`](crate::error::Kind::Step) when it cannot be written; then nothing has
+    /// changed.
+    pub fn change(change: impl FnOnce(&mut Self)) -> Result<Self> {
+        let file = Self::load()?.file;
+        let cannot = || format!("cannot write {}", file.display());
+        let dir = file.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(dir).or_step(cannot)?;
+        let lock = fs::File::create(file.with_extension("lock")).or_step(cannot)?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).or_step(cannot)?;
+        let mut agreements = Self::load_from(file.clone())?;
+        change(&mut agreements);
+        agreements.save()?;
+        Ok(agreements)
+    }
+
     fn load_from(file: PathBuf) -> Result<Self> {
         let cannot = || format!("cannot read {}", file.display());
         let text = match fs::read_to_string(&file) {
@@ -121,7 +139,7 @@ impl Agreements {
     ///
     /// # Errors
     /// [`Kind::Step`](crate::error::Kind::Step) when that fails; the old file is untouched then.
-    pub fn save(&self) -> Result<()> {
+    fn save(&self) -> Result<()> {
         let cannot = || format!("cannot write {}", self.file.display());
         let dir = self.file.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(dir).or_step(cannot)?;

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::model::names::{CommitId, DataName, ExperimentName, ParamName, RunId, ServerName};
+use crate::model::names::{
+    CommitId, DataName, EnvName, ExperimentName, ParamName, RunId, ServerName,
+};
 use crate::model::run::DataKey;
 use crate::model::value::Value;
 
@@ -22,6 +24,14 @@ pub struct Identity<'a> {
     pub environment: &'a str,
     /// The data it needs.
     pub data: &'a BTreeMap<DataName, DataKey>,
+    /// The command with the parameters in it, and what else a layer outside the commit may have changed: the server's
+    /// `setup` and `env`, and the time limit.
+    pub surroundings: (
+        &'a str,
+        Option<&'a str>,
+        &'a BTreeMap<EnvName, String>,
+        Option<u64>,
+    ),
     /// The server: the same setting on two servers is two runs.
     pub server: &'a ServerName,
 }
@@ -82,6 +92,7 @@ mod tests {
             parameters: &parameters,
             environment: "0123456789abcdef",
             data: &BTreeMap::new(),
+            surroundings: ("python t.py", None, &BTreeMap::new(), None),
             server: &ServerName::new(server).unwrap(),
         };
         run_id(&identity, attempt).to_string()
@@ -90,7 +101,7 @@ mod tests {
     #[test]
     fn equal_questions_have_equal_ids() {
         // A later version must give the same id, or it would launch what has run.
-        assert_eq!(id("train", "0.1", "gpu1", 1), "train-1a2b3c4-401ec595d8");
+        assert_eq!(id("train", "0.1", "gpu1", 1), "train-1a2b3c4-fe8fdbfa85");
         assert_ne!(id("train", "0.1", "gpu1", 1), id("train", "0.2", "gpu1", 1));
         assert_ne!(id("train", "0.1", "gpu1", 1), id("train", "0.1", "gpu2", 1));
         assert_eq!(

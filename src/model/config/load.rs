@@ -43,10 +43,9 @@ fn merge_and_check(layers: &[Layer], project: &str) -> Result<Config> {
     let mut personal = BTreeMap::new();
     for layer in layers {
         let (raw, table) = parse(layer)?;
-        for (name, server) in raw.servers {
-            if server.host.is_some() {
-                personal.insert(name, layer.is_personal);
-            }
+        for name in raw.servers.into_keys() {
+            // What the repository adds to a person's server makes it the repository's.
+            personal.insert(name, layer.is_personal);
         }
         merge(&mut merged, table);
     }
