@@ -6,15 +6,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::process::Stdio;
 
-use git_agile::deployment::protocol::{Answer, Call, Nonce, read_answer};
-use git_agile::deployment::scripts::{self, Deployment, RunFiles};
+use git_agile::deployment::protocol::Answer;
+use git_agile::deployment::scripts;
 use git_agile::model::names::{RemotePath, RunId};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use support::{Lab, Outcome, Running, Server, configuration, wait_until};
+use support::script::{has, one_run, through};
+use support::{Lab, Server, configuration, wait_until};
 
 // ---- what a person would look up -----------------------------------------------------------------------------------
 
@@ -494,33 +494,6 @@ fn runs_of_nobody(server: &Server) -> usize {
         .count()
 }
 
-/// Runs a call through a shell of the server and gives its answer.
-#[track_caller]
-fn through(server: &Server, shell: &[&str], call: &Call) -> (Answer, Outcome) {
-    let nonce = Nonce::new().expect("random numbers");
-    let text = call.text(&nonce).expect("no NUL");
-    let mut command = std::process::Command::new("/bin/sh");
-    let enter = format!(
-        ". {}/environment; cd && exec \"$@\"",
-        server.folder().display()
-    );
-    command
-        .args(["-c", &enter, "sh"])
-        .args(shell)
-        .arg("-s")
-        .env_clear();
-    let mut running = Running::start(command.stdin(Stdio::piped()));
-    std::io::Write::write_all(&mut running.stdin().expect("piped"), &text).expect("it reads");
-    let outcome = running.finish();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("a runtime");
-    let answer = runtime
-        .block_on(read_answer(&mut &*outcome.bytes, &nonce, |_| {}))
-        .unwrap_or_else(|broken| panic!("{broken}: {outcome}"));
-    (answer, outcome)
-}
-
 #[test]
 fn the_scripts_run_in_dash_bash_and_busybox() {
     let lab = Lab::new();
@@ -528,7 +501,10 @@ fn the_scripts_run_in_dash_bash_and_busybox() {
     lab.project(&["box"]);
     push_quietly(&lab);
     let commit = lab.head();
-    let path = RemotePath::new("~/agile/proj").expect("a path");
+    let (path, url) = (
+        RemotePath::new("~/agile/proj").expect("a path"),
+        lab.origin().url("proj.git"),
+    );
     for shell in [&["dash"][..], &["bash"], &["busybox", "sh"]] {
         // Its runner too, and whatever else asks for `sh`.
         server.shim(
@@ -536,36 +512,16 @@ fn the_scripts_run_in_dash_bash_and_busybox() {
             &format!("#!/bin/sh\nexec {} \"$@\"\n", shell.join(" ")),
         );
         let name = RunId::new(format!("train-{}", shell[0])).expect("a run id");
-        let deployment = |command: &str| Deployment {
-            path: path.clone(),
-            url: lab.origin().url("proj.git"),
-            commit: commit.clone(),
-            branch: "main".into(),
-            environment: "0123456789abcdef".into(),
-            python: String::new(),
-            launcher: "auto",
-            requirements: Vec::new(),
-            runs: vec![RunFiles {
-                id: name.clone(),
-                json: "{}".into(),
-                command: command.into(),
-                variables: "export WORD='a \"b\" $c\nd'\n".into(),
-                setup: "export SET=up".into(),
-            }],
-        };
+        let command = "printf '[%s]' \"$WORD\" \"$SET\"; exec python train.py";
+        let mut deployment = one_run("~/agile/proj", &url, &commit, name.as_str(), command);
+        deployment.runs[0].variables = "export WORD='a \"b\" $c\nd'\n".into();
+        deployment.runs[0].setup = "export SET=up".into();
         let before = server.launches();
         server.close_gate();
-        let call = scripts::deploy(&deployment(
-            "printf '[%s]' \"$WORD\" \"$SET\"; exec python train.py",
-        ));
+        let call = scripts::deploy(&deployment);
         let (answer, outcome) = through(&server, shell, &call);
         let says = |answer: &Answer, line: &[&str]| {
-            assert!(
-                answer
-                    .iter()
-                    .any(|fields| fields.len() >= line.len() && fields[..line.len()] == *line),
-                "no {line:?} in {answer:?}:\n{outcome}"
-            );
+            assert!(has(answer, line), "no {line:?} in {answer:?}:\n{outcome}");
         };
         assert_eq!(
             (outcome.code, outcome.stderr.as_str()),

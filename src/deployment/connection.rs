@@ -202,11 +202,8 @@ impl Connection {
                     .stdin(openssh::Stdio::piped())
                     .stdout(openssh::Stdio::piped())
                     .stderr(openssh::Stdio::piped());
-                let lost = || format!("{}: the connection was lost", self.server.name);
-                let mut child = command
-                    .spawn()
-                    .await
-                    .map_err(|error| Error::unreachable(lost()).cause(error))?;
+                let lost = || self.lost("before the server answered");
+                let mut child = command.spawn().await.map_err(|error| lost().cause(error))?;
                 match (
                     child.stdin().take(),
                     child.stdout().take(),
@@ -218,7 +215,7 @@ impl Connection {
                         errors: Box::new(errors),
                         child: Child::Ssh(child),
                     }),
-                    _ => Err(Error::unreachable(lost())),
+                    _ => Err(lost()),
                 }
             }
         }
@@ -259,10 +256,7 @@ impl Connection {
         let name = &self.server.name;
         let error = match &broken {
             Broken::Silent { noise } if noise.trim().is_empty() && said.is_empty() => {
-                Error::unreachable(format!(
-                    "{name}: the connection was lost before the server answered"
-                ))
-                .hint("the same command again continues where this one stopped")
+                self.lost("before the server answered")
             }
             Broken::Silent { noise } => {
                 let error = Error::unreachable(format!(
@@ -278,10 +272,7 @@ impl Connection {
                     self.server.host
                 ));
             }
-            Broken::Cut | Broken::Io(_) => Error::unreachable(format!(
-                "{name}: the connection was lost in the middle of the answer"
-            ))
-            .hint("the same command again continues where this one stopped"),
+            Broken::Cut | Broken::Io(_) => self.lost("in the middle of the answer"),
             Broken::Damaged(what) => {
                 Error::unreachable(format!("{name}: the answer is damaged: {what}"))
             }
@@ -291,6 +282,14 @@ impl Connection {
         } else {
             error.cause(clean_lines(said))
         }
+    }
+
+    fn lost(&self, when: &str) -> Error {
+        Error::unreachable(format!(
+            "{}: the connection was lost {when}",
+            self.server.name
+        ))
+        .hint("the same command again continues where this one stopped")
     }
 
     /// The error of a script that could not begin its raw answer.

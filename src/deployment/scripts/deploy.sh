@@ -9,8 +9,7 @@ agile_deploy() {
 	url=$2 commit=$3 branch=$4 environment=$5 python=$6 launcher=$7 runner=$8
 	shift 8
 	cd "$base" && mkdir -p runs envs data queue locks || fail folder "cannot write in $base"
-	: >"locks/probe.$$" || fail disk "cannot write in $base: no space, or no permission"
-	rm -f "locks/probe.$$"
+	has_room || fail disk "cannot write in $base: no space, or no permission"
 	command -v git >/dev/null 2>&1 || fail git "there is no git on the server"
 	identify
 	files=$1
@@ -34,6 +33,9 @@ agile_deploy() {
 		await_start "$id"
 	done
 }
+
+# has_room: whether a file can be written.
+has_room() { { printf '%4096s' . >locks/probe && rm -f locks/probe; } 2>/dev/null; }
 
 # deploy_run ID JSON COMMAND VARIABLES SETUP: the run is launched, or was.
 deploy_run() {
@@ -69,9 +71,10 @@ prepare_run() {
 	if [ "$(cat "$run/commit" 2>/dev/null)" != "$commit" ]; then
 		# Left half-made by a script that was killed: nothing has started here.
 		rm -rf "$run/code"
-		if ! agile_git worktree add --force --detach "$run/code" "$commit" >"$run/checkout.log" 2>&1; then
+		# Twice --force: one that was killed has left its folder registered and locked.
+		if ! said=$(agile_git worktree add --force --force --detach "$run/code" "$commit" 2>&1); then
 			answer_line failed "$id" checkout "cannot check out $commit"
-			answer_tail "$run/checkout.log"
+			answer_tail "$said"
 			return 1
 		fi
 		checked=$(git -C "$run/code" rev-parse HEAD 2>/dev/null)
@@ -79,8 +82,6 @@ prepare_run() {
 			answer_line failed "$id" checkout "the checkout is at ${checked:-nothing} and not at $commit"
 			return 1
 		fi
-		rm -f "$run/checkout.log"
-		printf '%s\n' "$checked" | publish "$run/commit"
 	fi
 	{
 		printf '%s\n' "$2" | publish "$run/run.json" &&
@@ -88,7 +89,8 @@ prepare_run() {
 			printf '%s\n' "$5" | publish "$run/setup" &&
 			run_variables "$4" | publish "$run/environment" &&
 			printf '%s\n' "$runner" | publish "$run/runner" &&
-			: >>"$run/log"
+			true >>"$run/log" &&
+			printf '%s\n' "$commit" | publish "$run/commit"
 	} || {
 		answer_line failed "$id" disk "cannot write in $run"
 		return 1
@@ -126,24 +128,33 @@ agile_git() {
 		-c fetch.fsck.missingSpaceBeforeDate=ignore -c advice.detachedHead=false "$@" </dev/null
 }
 
+# fetch_commit: the commit is in the repository, under a ref of its own that keeps it there.
 fetch_commit() {
 	kept=refs/agile/commits/$commit
-	if [ ! -d repo.git/objects ]; then
+	if ! has_commit; then
 		lock "$base/locks/repo"
-		if [ ! -d repo.git/objects ]; then
-			rm -rf "repo.git.$$"
-			git init -q --bare "repo.git.$$" >locks/git.log 2>&1 && mv "repo.git.$$" repo.git || {
-				answer_tail locks/git.log
-				unlock "$base/locks/repo"
-				fail folder "cannot make $base/repo.git"
-			}
-		fi
+		said=
+		has_commit || make_repository && fetch_missing
 		unlock "$base/locks/repo"
+		if ! has_commit; then
+			answer_tail "$said"
+			[ -d repo.git/objects ] || fail folder "cannot make $base/repo.git"
+			fail fetch "cannot fetch $commit${branch:+ of $branch}"
+		fi
 	fi
-	if [ "$(agile_git rev-parse -q --verify "$kept^{commit}" 2>/dev/null)" = "$commit" ]; then
-		answer_line commit "$commit"
-		return
-	fi
+	answer_line commit "$commit"
+}
+
+has_commit() { [ "$(agile_git rev-parse -q --verify "$kept^{commit}" 2>/dev/null)" = "$commit" ]; }
+
+make_repository() {
+	[ ! -d repo.git/objects ] || return 0
+	rm -rf repo.git.new
+	said=$(git init -q --bare repo.git.new 2>&1 && mv repo.git.new repo.git 2>&1)
+}
+
+# fetch_missing: under the lock, so what a fetch that was killed or had no room has left is nobody's.
+fetch_missing() {
 	progress "fetching $(printf %.7s "$commit")"
 	GIT_TERMINAL_PROMPT=0
 	export GIT_TERMINAL_PROMPT
@@ -151,22 +162,17 @@ fetch_commit() {
 		GIT_SSH_COMMAND='ssh -o BatchMode=yes'
 		export GIT_SSH_COMMAND
 	fi
-	log=locks/fetch.$$.log
+	rm -f "repo.git/$kept.lock" repo.git/objects/pack/tmp_*
 	# The commit itself, which also finds one that its branch has left behind; a git host that answers for branches
 	# only is asked for those.
-	if ! agile_git fetch -q --no-tags --no-write-fetch-head -- "$url" "+$commit:$kept" >"$log" 2>&1; then
-		if agile_git fetch -q --no-tags --no-write-fetch-head -- "$url" "+refs/heads/*:refs/agile/heads/*" >>"$log" 2>&1 &&
-			agile_git cat-file -e "$commit^{commit}" 2>/dev/null; then
+	said=$(agile_git fetch -q --no-tags --no-write-fetch-head -- "$url" "+$commit:$kept" 2>&1) || {
+		said=$said$newline$(
+			agile_git fetch -q --no-tags --no-write-fetch-head -- "$url" "+refs/heads/*:refs/agile/heads/*" 2>&1
+		) &&
+			agile_git cat-file -e "$commit^{commit}" 2>/dev/null &&
 			agile_git update-ref "$kept" "$commit"
-		fi
-	fi
-	if [ "$(agile_git rev-parse -q --verify "$kept^{commit}" 2>/dev/null)" != "$commit" ]; then
-		answer_tail "$log"
-		rm -f "$log"
-		fail fetch "cannot fetch $commit${branch:+ of $branch}"
-	fi
-	rm -f "$log"
-	answer_line commit "$commit"
+	}
+	rm -f repo.git/objects/pack/tmp_*
 }
 
 # --- the environment ------------------------------------------------------------------------------------------------
@@ -202,7 +208,8 @@ build_environment() {
 		mkdir "$env" && build_venv >"$env/build.log" 2>&1 &&
 			printf '%s %s\n' "$version" "$(now)" | publish "$env/ok" || {
 			answer_line hint "$(build_hint)"
-			answer_tail "$env/build.log"
+			answer_tail "$(tail -n 15 "$env/build.log" 2>/dev/null)"
+			has_room || rm -rf "$env"
 			unlock "$base/locks/env-$name"
 			fail environment "cannot build the Python environment${first:+ from $first}"
 		}
@@ -235,7 +242,7 @@ build_venv() {
 build_hint() {
 	if grep -q 'ensurepip' "$env/build.log" 2>/dev/null; then
 		echo "install the venv module on the server (Debian, Ubuntu: sudo apt install python3-venv)"
-	elif grep -qiE 'no space left|disk quota' "$env/build.log" 2>/dev/null; then
+	elif ! has_room || grep -qiE 'no space left|disk quota' "$env/build.log" 2>/dev/null; then
 		echo "free some space on the server's disk"
 	elif [ -n "${first-}" ]; then
 		echo "mend $first and push again; on the server, try: $env/bin/python -m pip install -r $env/declared/$first"
@@ -264,7 +271,7 @@ launch() {
 		esac
 	done
 	answer_line failed "$id" launch "cannot start $launcher on the server"
-	answer_tail "$run/launch.log"
+	answer_tail "$(tail -n 15 "$run/launch.log" 2>/dev/null)"
 	return 1
 }
 
@@ -293,7 +300,7 @@ await_start() {
 	until [ -s "$run/process" ]; do
 		if [ "$(now)" -gt "$deadline" ]; then
 			answer_line failed "$1" launch "the session did not start within 10 seconds"
-			answer_tail "$run/launch.log"
+			answer_tail "$(tail -n 15 "$run/launch.log" 2>/dev/null)"
 			return
 		fi
 		nap

@@ -18,14 +18,22 @@ run_all() {
 	trap : HUP INT TERM PIPE
 	umask 077
 	cd / || exit 97
+	identify
+	# Who we are is written before the claim: a runner that is killed right after it is known to be gone.
+	claim=$run/claim.$$
+	if ! printf 'runner %s %s\nboot %s\nhost %s\nlauncher %s\nsession %s\n' "$$" "$ticks" "$boot" "$here" "$1" \
+		"${STY:-}" >"$claim"; then
+		echo "cannot write in $run"
+		rm -f "$claim"
+		exit 97
+	fi
 	# The one decision that this run starts. Another runner of the same run finds it taken.
 	if ! mkdir "$run/started" 2>/dev/null; then
 		echo "this run has been started already"
+		rm -f "$claim"
 		exit 0
 	fi
-	identify
-	printf 'runner %s %s\nboot %s\nhost %s\nlauncher %s\nsession %s\n' "$$" "$ticks" "$boot" "$here" "$1" \
-		"${STY:-}" | publish "$run/process"
+	mv -f "$claim" "$run/process"
 	if [ -d "$run/stop" ]; then
 		finish stopped 143
 		return
@@ -38,10 +46,10 @@ run_all() {
 	fi
 	sh "$run/runner" program </dev/null >>"$run/log" 2>&1
 	code=$?
-	if [ "$code" -eq 0 ]; then
-		finish succeeded 0
-	elif [ -d "$run/stop" ]; then
+	if [ -d "$run/stop" ]; then
 		finish stopped "$code"
+	elif [ "$code" -eq 0 ]; then
+		finish succeeded 0
 	else
 		finish failed "$code"
 	fi

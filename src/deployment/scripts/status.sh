@@ -27,19 +27,10 @@ run_facts() {
 # runner may have written `exit` between the first look and the second.
 process_facts() {
 	agile_runner='' agile_program='' agile_boot='' agile_host=''
-	for agile_file in "$1/process" "$1/program"; do
-		[ -f "$agile_file" ] || continue
-		while read -r agile_key agile_value agile_ticks; do
-			case $agile_key in
-			runner) agile_runner="$agile_value $agile_ticks" ;;
-			program) agile_program="$agile_value $agile_ticks" ;;
-			boot) agile_boot=$agile_value ;;
-			host) agile_host=$agile_value ;;
-			esac
-		done <"$agile_file"
-	done
+	read_process "$1/process"
+	read_process "$1/program"
 	if [ -z "$agile_runner" ]; then
-		seen=claimed
+		claim_facts "$1"
 		return
 	fi
 	for agile_process in "$agile_runner" "$agile_program"; do
@@ -53,6 +44,33 @@ process_facts() {
 	elif [ "$seen" = gone ] && [ -d "$1/stop" ]; then
 		seen=killed
 	fi
+}
+
+# claim_facts RUN: the run is claimed, and who did it has not been made public. One of these files names them.
+claim_facts() {
+	for agile_file in "$1"/claim.*; do
+		[ -f "$agile_file" ] || continue
+		read_process "$agile_file"
+		look "${agile_runner%% *}" "${agile_runner##* }" "$agile_boot" "$agile_host"
+		case $seen in alive | elsewhere) break ;; esac
+	done
+	case $seen in
+	gone | rebooted) [ ! -s "$1/process" ] || seen=claimed ;;
+	*) seen=claimed ;;
+	esac
+}
+
+# read_process FILE: adds what a runner or a program wrote about itself.
+read_process() {
+	[ -f "$1" ] || return 0
+	while read -r agile_key agile_value agile_ticks; do
+		case $agile_key in
+		runner) agile_runner="$agile_value $agile_ticks" ;;
+		program) agile_program="$agile_value $agile_ticks" ;;
+		boot) agile_boot=$agile_value ;;
+		host) agile_host=$agile_value ;;
+		esac
+	done <"$1"
 }
 
 # agile_status PATH ID...: a line for each run.
