@@ -153,7 +153,7 @@ fn note(known: &Known) -> String {
     let mut notes = Vec::new();
     notes.extend(known.note.clone());
     if let Some(seen) = known.seen.filter(|_| known.is_open()) {
-        let age = now() - seen;
+        let age = now().saturating_sub(seen);
         if age > 5 {
             notes.push(format!("last seen {} ago", span(age)));
         }
@@ -167,8 +167,10 @@ fn note(known: &Known) -> String {
 /// How long the run has been running, or ran.
 fn duration(known: &Known) -> String {
     match (known.started, known.since) {
-        (Some(started), Some(ended)) if known.state.is_end() => span(ended - started),
-        (Some(started), _) if known.state == RunState::Running => span(now() - started),
+        (Some(started), Some(ended)) if known.state.is_end() => span(ended.saturating_sub(started)),
+        (Some(started), _) if known.state == RunState::Running => {
+            span(now().saturating_sub(started))
+        }
         _ => String::new(),
     }
 }

@@ -229,11 +229,8 @@ impl Connection {
                     .stdin(openssh::Stdio::piped())
                     .stdout(openssh::Stdio::piped())
                     .stderr(openssh::Stdio::piped());
-                let lost = || format!("{}: the connection was lost", self.server.name);
-                let mut child = command
-                    .spawn()
-                    .await
-                    .map_err(|error| Error::unreachable(lost()).cause(error))?;
+                let lost = || self.lost("before the server answered");
+                let mut child = command.spawn().await.map_err(|error| lost().cause(error))?;
                 match (
                     child.stdin().take(),
                     child.stdout().take(),
@@ -245,7 +242,7 @@ impl Connection {
                         errors: Box::new(errors),
                         child: Child::Ssh(child),
                     }),
-                    _ => Err(Error::unreachable(lost())),
+                    _ => Err(lost()),
                 }
             }
         }
@@ -288,10 +285,7 @@ impl Connection {
         let name = &self.server.name;
         let error = match &broken {
             Broken::Silent { noise } if noise.trim().is_empty() && said.is_empty() => {
-                Error::unreachable(format!(
-                    "{name}: the connection was lost before the server answered"
-                ))
-                .hint("the same command again continues where this one stopped")
+                self.lost("before the server answered")
             }
             Broken::Silent { noise } => {
                 let error = Error::unreachable(format!(
@@ -307,12 +301,11 @@ impl Connection {
                     self.server.host
                 ));
             }
-            Broken::Cut | Broken::Io(_) => Error::unreachable(format!(
-                "{name}: the connection was lost in the middle of the answer"
+            Broken::Cut | Broken::Io(_) => self.lost("in the middle of the answer"),
+            Broken::Stalled => Error::unreachable(format!(
+                "{name}: no answer for 30 seconds; what was asked for may be done or not"
             ))
-            .hint("the same command again continues where this one stopped"),
-            Broken::Stalled => Error::unreachable(format!("{name}: no answer for 30 seconds; what was asked for may be done or not"))
-                .hint("git agile status, or the same command again, which continues where this one stopped"),
+            .hint("git agile status, or the same command again, which continues where this one stopped"),
             Broken::Damaged(what) => {
                 Error::unreachable(format!("{name}: the answer is damaged: {what}"))
             }
@@ -322,6 +315,14 @@ impl Connection {
         } else {
             error.cause(clean_lines(said))
         }
+    }
+
+    fn lost(&self, when: &str) -> Error {
+        Error::unreachable(format!(
+            "{}: the connection was lost {when}",
+            self.server.name
+        ))
+        .hint("the same command again continues where this one stopped")
     }
 
     /// The error of a script that could not begin its raw answer.

@@ -22,6 +22,8 @@ pub enum Deed {
     Stopped,
     /// It was to be stopped, and processes are left.
     Resisted,
+    /// It was to be stopped, and is on another machine that shares the folder.
+    OutOfReach,
     /// It had ended before it was to be stopped.
     HadEnded,
 }
@@ -42,6 +44,7 @@ pub struct Facts {
     since: Option<i64>,
     exit: Option<i32>,
     process: Process,
+    began: Option<i64>,
 }
 
 /// What was seen of the run's process.
@@ -100,13 +103,14 @@ fn parse_deed(word: &str) -> Option<Deed> {
         "look" => Deed::Looked,
         "stopped" => Deed::Stopped,
         "ended" => Deed::HadEnded,
+        "elsewhere" => Deed::OutOfReach,
         _ if word.starts_with("stopped ") => Deed::Resisted,
         _ => return None,
     })
 }
 
 fn parse_facts(fields: &[&str]) -> Option<Facts> {
-    let [state, since, exit, process] = fields else {
+    let [state, since, exit, process, began] = fields else {
         return None;
     };
     let state = match *state {
@@ -133,6 +137,7 @@ fn parse_facts(fields: &[&str]) -> Option<Facts> {
         since: since.parse().ok(),
         exit: exit.parse().ok(),
         process,
+        began: began.parse().ok(),
     })
 }
 
@@ -153,20 +158,18 @@ pub fn learn(known: &Known, facts: Option<&Facts>, now: i64) -> Known {
             (state, exit_note(exit).filter(|_| state == RunState::Failed))
         }
         (None, Process::Alive | Process::Elsewhere) => (RunState::Running, None),
-        (None, Process::Killed | Process::Refused) => (RunState::Stopped, None),
         (None, Process::Gone) => (
             RunState::Lost,
             Some(
                 "its processes are gone and left no exit status (killed, or out of memory?)".into(),
             ),
         ),
+        (None, Process::Killed | Process::Refused) => (RunState::Stopped, None),
         (None, Process::Rebooted) => (RunState::Lost, Some("the server has rebooted".into())),
         (None, Process::Claimed) => (RunState::Asked, None),
         (None, Process::Unknown) => (facts.state.unwrap_or(known.state), None),
     };
-    if facts.state == Some(RunState::Running) && learnt.started.is_none() {
-        learnt.started = facts.since;
-    }
+    learnt.started = facts.began.or(learnt.started);
     // An answer may be older than what another command has learnt meanwhile: an end stays, and only an exit status
     // says more than that a run was lost.
     let says_more = known.state == RunState::Lost && facts.exit.is_some();
@@ -207,7 +210,7 @@ fn exit_note(exit: i32) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn after(fields: [&str; 4]) -> Known {
+    fn after(fields: [&str; 5]) -> Known {
         learn(&Known::asked(), parse_facts(&fields).as_ref(), 1000)
     }
 
@@ -215,20 +218,20 @@ mod tests {
     fn a_run_ends_only_on_evidence() {
         use RunState::*;
         for (fields, state) in [
-            (["running", "5", "-", "alive"], Running),
-            (["running", "5", "-", "elsewhere"], Running),
-            (["running", "5", "-", "rebooted"], Lost),
-            (["running", "5", "-", "gone"], Lost),
-            (["running", "5", "-", "killed"], Stopped),
-            (["-", "-", "-", "claimed"], Asked),
-            (["-", "-", "-", "-"], Asked),
-            (["-", "-", "-", "refused"], Stopped),
-            (["succeeded", "9", "0", "-"], Succeeded),
-            (["failed", "9", "1", "-"], Failed),
-            (["stopped", "9", "143", "-"], Stopped),
-            (["running", "5", "0", "-"], Succeeded),
-            (["running", "5", "3", "-"], Failed),
-            (["what", "x", "y", "z"], Asked),
+            (["running", "5", "-", "alive", "4"], Running),
+            (["running", "5", "-", "elsewhere", "4"], Running),
+            (["running", "5", "-", "rebooted", "4"], Lost),
+            (["running", "5", "-", "gone", "4"], Lost),
+            (["running", "5", "-", "killed", "4"], Stopped),
+            (["-", "-", "-", "claimed", "4"], Asked),
+            (["-", "-", "-", "-", "4"], Asked),
+            (["-", "-", "-", "refused", "4"], Stopped),
+            (["succeeded", "9", "0", "-", "4"], Succeeded),
+            (["failed", "9", "1", "-", "4"], Failed),
+            (["stopped", "9", "143", "-", "4"], Stopped),
+            (["running", "5", "0", "-", "4"], Succeeded),
+            (["running", "5", "3", "-", "4"], Failed),
+            (["what", "x", "y", "z", "4"], Asked),
         ] {
             assert_eq!(after(fields).state, state, "{fields:?}");
         }
@@ -248,8 +251,8 @@ mod tests {
 
     #[test]
     fn an_old_answer_does_not_undo_an_end() {
-        let running = parse_facts(&["running", "5", "-", "alive"]);
-        let ended = parse_facts(&["succeeded", "9", "0", "-"]);
+        let running = parse_facts(&["running", "5", "-", "alive", "4"]);
+        let ended = parse_facts(&["succeeded", "9", "0", "-", "4"]);
         let known = learn(&Known::asked(), ended.as_ref(), 10);
         assert_eq!(
             learn(&known, running.as_ref(), 11).state,

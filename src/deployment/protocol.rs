@@ -27,7 +27,7 @@ const MAX_LINE: usize = 64 << 10;
 const MAX_ANSWER: usize = 16 << 20;
 /// How much of a login shell's chatter is passed over before the answer begins, in bytes.
 const MAX_NOISE: usize = 1 << 20;
-/// A server that says nothing for so long hangs: its script gives a sign of life every ten seconds.
+/// A server that says nothing for so long hangs: its script gives a sign of life every five seconds.
 pub(super) const SILENCE: Duration = Duration::from_secs(30);
 
 /// A function of the scripts and its arguments.

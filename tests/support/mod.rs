@@ -17,6 +17,7 @@
 mod lab;
 mod outcome;
 mod project;
+pub mod script;
 mod server;
 mod terminal;
 

@@ -28,6 +28,7 @@ pattern="${head}[${dir#"$head"}]"
 sessions() {
     cat "$dir"/sessions "$dir"/*/sessions 2>/dev/null | while read -r pid ticks; do
         { read -r stat <"/proc/$pid/stat"; } 2>/dev/null || continue
+        case $stat in *'(sshd'*) ;; *) continue ;; esac
         # shellcheck disable=SC2086 # the fields after the name in parentheses
         set -- ${stat##*) }
         [ "${20}" = "$ticks" ] && [ "$1" != Z ] && echo "$pid"

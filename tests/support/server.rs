@@ -465,7 +465,8 @@ impl Server {
     fn session_script(&self) -> String {
         format!(
             r#"#!/bin/sh
-read -r stat </proc/$PPID/stat && set -- ${{stat##*) }} && echo "$PPID ${{20}}" >>{here}/sessions
+# Our sshd may be gone already, and we have been given to a stranger.
+read -r stat </proc/$PPID/stat && case $stat in *"(sshd"*) set -- ${{stat##*) }} && echo "$PPID ${{20}}" >>{here}/sessions ;; esac
 set --
 . {here}/environment
 read -r SHELL <{here}/login-shell

@@ -25,10 +25,16 @@ link_data() {
 link_one() {
 	if ! get_data "$1" "$3"; then
 		answer_line failed "$id" data "$trouble"
-		answer_tail "$agile_file.log"
+		answer_tail "$(cat "$agile_file.log" 2>/dev/null)"
 		return 1
 	fi
-	case $2 in */*) mkdir -p "$run/code/${2%/*}" ;; esac
+	agile_folder=$run/code
+	case $2 in */*) agile_folder=$run/code/${2%/*} ;; esac
+	# A folder of the commit may be a link that leads elsewhere.
+	if ! mkdir -p "$agile_folder" || [ "$(cd "$agile_folder" && pwd -P)" != "$(cd "$run" && pwd -P)${agile_folder#"$run"}" ]; then
+		answer_line failed "$id" data "$2 leads out of the code"
+		return 1
+	fi
 	if [ -e "$run/code/$2" ] && [ ! -L "$run/code/$2" ]; then
 		answer_line failed "$id" data "the commit has a file $2, where the data belongs"
 		return 1
@@ -42,6 +48,8 @@ link_one() {
 get_data() {
 	sum=$1
 	agile_part=part-$(printf '%s' "$2" | git hash-object --stdin)
+	trouble="git cannot hash on the server"
+	[ "${#agile_part}" -ge 40 ] || return 1
 	agile_file=$base/data/$agile_part
 	agile_seen=$base/data/seen/${agile_part#part-}
 	if [ "$sum" = - ] && [ -s "$agile_seen" ]; then
@@ -73,6 +81,10 @@ fetch_data() {
 	case $1 in https:*) agile_schemes='=https' ;; *) agile_schemes='=http,https' ;; esac
 	if command -v curl >/dev/null 2>&1; then
 		curl -q --proto "$agile_schemes" --proto-redir "$agile_schemes" --globoff -fsSL --retry 3 -C - -o "$agile_file" -- "$1" >"$agile_file.log" 2>&1 </dev/null
+	elif [ "$sum" = - ]; then
+		# wget may be led from https to http.
+		trouble="data without a sha256 needs curl on the server"
+		return 1
 	elif command -v wget >/dev/null 2>&1; then
 		wget -q -c -O "$agile_file" -- "$1" >"$agile_file.log" 2>&1 </dev/null
 	else

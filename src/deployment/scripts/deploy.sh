@@ -12,8 +12,7 @@ agile_deploy() {
 	runner=$1
 	shift
 	cd "$base" && mkdir -p runs envs data queue locks || fail folder "cannot write in $base"
-	: >"locks/probe.$$" || fail disk "cannot write in $base: no space, or no permission"
-	rm -f "locks/probe.$$"
+	has_room || fail disk "cannot write in $base: no space, or no permission"
 	command -v git >/dev/null 2>&1 || fail git "there is no git on the server"
 	case $launcher in screen | tmux)
 		command -v "$launcher" >/dev/null 2>&1 || fail launcher "there is no $launcher on the server" ;;
@@ -38,10 +37,14 @@ agile_deploy() {
 		shift 7
 	done
 	dispatch
+	deadline=$(($(now) + 10))
 	for id in $launched; do
 		answer_launch "$id"
 	done
 }
+
+# has_room: whether a file can be written.
+has_room() { { printf '%4096s' . >locks/probe && rm -f locks/probe; } 2>/dev/null; }
 
 # deploy_run ID JSON COMMAND VARIABLES SETUP LIMIT DATA: the run is launched, or was.
 deploy_run() {
@@ -62,13 +65,16 @@ deploy_run() {
 		answer_run "$id" exists
 	elif prepare_run "$@"; then
 		if [ -n "$settings" ]; then
-			enqueue "$id"
-			launched="$launched $id"
+			if enqueue "$id"; then
+				launched="$launched $id"
+			else
+				answer_line failed "$id" disk "cannot write in $base/queue"
+			fi
 		elif launch; then
 			launched="$launched $id"
 		else
 			answer_line failed "$id" launch "cannot start $launcher on the server"
-			answer_tail "$run/launch.log"
+			answer_tail "$(tail -n 15 "$run/launch.log" 2>/dev/null)"
 		fi
 	fi
 	unlock "$run/lock"
@@ -79,11 +85,11 @@ answer_launch() {
 	run=$base/runs/$1
 	if in_queue "$1"; then
 		answer_run "$1" queued
-	elif await_start "$run"; then
+	elif await_start "$run" "$deadline"; then
 		answer_run "$1" started
 	else
 		answer_line failed "$1" launch "the session did not start within 10 seconds"
-		answer_tail "$run/launch.log"
+		answer_tail "$(tail -n 15 "$run/launch.log" 2>/dev/null)"
 	fi
 }
 
@@ -98,9 +104,10 @@ prepare_run() {
 	if [ "$(cat "$run/commit" 2>/dev/null)" != "$commit" ]; then
 		# Left half-made by a script that was killed: nothing has started here.
 		rm -rf "$run/code"
-		if ! agile_git worktree add --force --detach "$run/code" "$commit" >"$run/checkout.log" 2>&1; then
+		# Twice --force: one that was killed has left its folder registered and locked.
+		if ! said=$(agile_git worktree add --force --force --detach "$run/code" "$commit" 2>&1); then
 			answer_line failed "$id" checkout "cannot check out $commit"
-			answer_tail "$run/checkout.log"
+			answer_tail "$said"
 			return 1
 		fi
 		checked=$(git -C "$run/code" rev-parse HEAD 2>/dev/null)
@@ -108,8 +115,6 @@ prepare_run() {
 			answer_line failed "$id" checkout "the checkout is at ${checked:-nothing} and not at $commit"
 			return 1
 		fi
-		rm -f "$run/checkout.log"
-		printf '%s\n' "$checked" | publish "$run/commit"
 	fi
 	{
 		printf '%s\n' "$2" | publish "$run/run.json" &&
@@ -118,7 +123,8 @@ prepare_run() {
 			printf '%s\n' "$6" | publish "$run/limit" &&
 			run_variables "$4" | publish "$run/environment" &&
 			printf '%s\n' "$runner" | publish "$run/runner" &&
-			: >>"$run/log"
+			true >>"$run/log" &&
+			printf '%s\n' "$commit" | publish "$run/commit"
 	} || {
 		answer_line failed "$id" disk "cannot write in $run"
 		return 1
@@ -152,53 +158,60 @@ word() {
 
 # git on the bare repository, whatever the server's own configuration or the repository's content would make it run.
 agile_git() {
-	git -C "$base/repo.git" -c core.hooksPath=/dev/null -c gc.auto=0 -c protocol.ext.allow=never \
+	git --git-dir="$base/repo.git" -c core.hooksPath=/dev/null -c gc.auto=0 -c protocol.ext.allow=never \
 		-c fetch.fsckObjects=true -c fetch.fsck.zeroPaddedFilemode=ignore -c fetch.fsck.badTimezone=ignore \
 		-c fetch.fsck.missingSpaceBeforeDate=ignore -c advice.detachedHead=false "$@" </dev/null
 }
 
+# fetch_commit: the commit is in the repository, under a ref of its own that keeps it there.
 fetch_commit() {
 	kept=refs/agile/commits/$commit
-	if [ ! -d repo.git/objects ]; then
+	if ! has_commit; then
 		lock "$base/locks/repo"
-		if [ ! -d repo.git/objects ]; then
-			rm -rf "repo.git.$$"
-			git init -q --bare "repo.git.$$" >locks/git.log 2>&1 && mv "repo.git.$$" repo.git || {
-				answer_tail locks/git.log
-				unlock "$base/locks/repo"
-				fail folder "cannot make $base/repo.git"
-			}
-		fi
+		said=
+		has_commit || make_repository && fetch_missing
 		unlock "$base/locks/repo"
+		if ! has_commit; then
+			answer_tail "$said"
+			[ -d repo.git/objects ] || fail folder "cannot make $base/repo.git"
+			fail fetch "cannot fetch $commit${branch:+ of $branch}"
+		fi
 	fi
-	if [ "$(agile_git rev-parse -q --verify "$kept^{commit}" 2>/dev/null)" = "$commit" ]; then
-		answer_line commit "$commit"
-		return
-	fi
+	answer_line commit "$commit"
+}
+
+has_commit() { [ "$(agile_git rev-parse -q --verify "$kept^{commit}" 2>/dev/null)" = "$commit" ]; }
+
+make_repository() {
+	[ ! -d repo.git/objects ] || return 0
+	rm -rf repo.git.new
+	said=$(git init -q --bare repo.git.new 2>&1 && mv repo.git.new repo.git 2>&1)
+}
+
+# fetch_missing: under the lock, so what a fetch that was killed or had no room has left is nobody's.
+fetch_missing() {
 	progress "fetching $(printf %.7s "$commit")"
+	rm -f "repo.git/$kept.lock" repo.git/objects/pack/tmp_*
+	# The commit itself, which also finds one that its branch has left behind; a git host that answers for branches
+	# only is asked for those.
+	said=$(git_fetch "+$commit:$kept" 2>&1) || {
+		said=$said$newline$(git_fetch "+refs/heads/*:refs/agile/heads/*" 2>&1) &&
+			agile_git cat-file -e "$commit^{commit}" 2>/dev/null &&
+			agile_git update-ref "$kept" "$commit"
+	}
+	rm -f repo.git/objects/pack/tmp_*
+}
+
+# git_fetch REFSPEC: without a question, which nobody would answer. In a subshell: an experiment is to inherit none of it.
+git_fetch() (
 	GIT_TERMINAL_PROMPT=0
 	export GIT_TERMINAL_PROMPT
 	if [ -z "${GIT_SSH-}${GIT_SSH_COMMAND-}" ] && ! git config core.sshCommand >/dev/null 2>&1; then
 		GIT_SSH_COMMAND='ssh -o BatchMode=yes'
 		export GIT_SSH_COMMAND
 	fi
-	log=locks/fetch.$$.log
-	# The commit itself, which also finds one that its branch has left behind; a git host that answers for branches
-	# only is asked for those.
-	if ! agile_git fetch -q --no-tags --no-write-fetch-head -- "$url" "+$commit:$kept" >"$log" 2>&1; then
-		if agile_git fetch -q --no-tags --no-write-fetch-head -- "$url" "+refs/heads/*:refs/agile/heads/*" >>"$log" 2>&1 &&
-			agile_git cat-file -e "$commit^{commit}" 2>/dev/null; then
-			agile_git update-ref "$kept" "$commit"
-		fi
-	fi
-	if [ "$(agile_git rev-parse -q --verify "$kept^{commit}" 2>/dev/null)" != "$commit" ]; then
-		answer_tail "$log"
-		rm -f "$log"
-		fail fetch "cannot fetch $commit${branch:+ of $branch}"
-	fi
-	rm -f "$log"
-	answer_line commit "$commit"
-}
+	agile_git fetch -q --no-tags --no-write-fetch-head -- "$url" "$1"
+)
 
 # --- the environment ------------------------------------------------------------------------------------------------
 
@@ -226,6 +239,8 @@ build_environment() {
 		fail uv "there is no uv on the server"
 	fi
 	name=$(printf '%s\n%s\n%s\n%s\n' "$environment" "$manager" "$version" "$(uname -sm)" | git hash-object --stdin | cut -c 1-16)
+	# An empty name would be the folder of all environments.
+	[ "${#name}" -eq 16 ] || fail environment "git cannot hash on the server"
 	env=$base/envs/$name
 	if [ -s "$env/ok" ] && [ -x "$env/bin/python" ]; then
 		answer_line environment "$name" ready
@@ -238,7 +253,8 @@ build_environment() {
 		mkdir "$env" && build_venv >"$env/build.log" 2>&1 &&
 			printf '%s %s\n' "$version" "$(now)" | publish "$env/ok" || {
 			answer_line hint "$(build_hint)"
-			answer_tail "$env/build.log"
+			answer_tail "$(tail -n 15 "$env/build.log" 2>/dev/null)"
+			has_room || rm -rf "$env"
 			unlock "$base/locks/env-$name"
 			fail environment "cannot build the Python environment${first:+ from $first}"
 		}
@@ -279,7 +295,7 @@ build_venv() {
 build_hint() {
 	if grep -q 'ensurepip' "$env/build.log" 2>/dev/null; then
 		echo "install the venv module on the server (Debian, Ubuntu: sudo apt install python3-venv)"
-	elif grep -qiE 'no space left|disk quota' "$env/build.log" 2>/dev/null; then
+	elif ! has_room || grep -qiE 'no space left|disk quota' "$env/build.log" 2>/dev/null; then
 		echo "free some space on the server's disk"
 	elif [ -n "${first-}" ]; then
 		echo "mend $first and push again; on the server, try: $env/bin/python -m pip install -r $env/declared/$first"

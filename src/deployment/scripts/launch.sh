@@ -32,18 +32,18 @@ launch_tmux() {
 
 launch_nohup() {
 	if command -v setsid >/dev/null 2>&1; then
-		setsid sh "$run/runner" nohup >"$run/launch.log" 2>&1 </dev/null &
+		# The subshell ends at once, so that the runner is nobody's child.
+		(setsid sh "$run/runner" nohup >"$run/launch.log" 2>&1 </dev/null &)
 	else
 		python3 -c 'import os, sys; os.fork() and os._exit(0); os.setsid(); os.execvp("sh", sys.argv[1:])' \
 			sh "$run/runner" nohup >"$run/launch.log" 2>&1 </dev/null
 	fi
 }
 
-# await_start RUN: at most ten seconds until the runner says that it has started.
+# await_start RUN TIME: until the runner says that it has started, or the time is over.
 await_start() {
-	deadline=$(($(now) + 10))
 	until [ -s "$1/process" ]; do
-		[ "$(now)" -le "$deadline" ] || return 1
+		[ "$(now)" -le "$2" ] || return 1
 		nap
 	done
 }

@@ -19,12 +19,12 @@ agile_call() {
 	agile_reply
 }
 
-# A sign of life every ten seconds, so that the other end can tell a long step from a server that hangs.
+# A sign of life every five seconds, so that the other end can tell a long step from a server that hangs.
 heartbeat() {
 	pause=
 	trap 'kill $pause 2>/dev/null; exit' TERM
 	while kill -0 $$ 2>/dev/null; do
-		sleep 10 >/dev/null 2>&1 &
+		sleep 5 >/dev/null 2>&1 &
 		pause=$!
 		wait "$pause"
 		printf '%s alive\n' "$nonce"
@@ -57,11 +57,11 @@ answer_line() {
 	answer=$answer$agile_line$newline
 }
 
-# answer_tail FILE: adds the last lines of a tool's output, for a person.
+# answer_tail TEXT: adds the last lines of what a tool said, for a person.
 answer_tail() {
-	[ -f "$1" ] || return 0
-	agile_tail=$(tail -n 15 "$1" 2>/dev/null | tr '\t\r' '  ' | cut -c 1-400 | sed "s/^/tail$tab/")
-	[ -z "$agile_tail" ] || answer=$answer$agile_tail$newline
+	[ -n "$1" ] || return 0
+	agile_tail=$(printf '%s\n' "$1" | tail -n 15 | tr '\t\r' '  ' | cut -c 1-400 | sed "s/^/tail$tab/")
+	answer=$answer$agile_tail$newline
 }
 
 # progress TEXT: tells the person what is being done; nothing depends on its arrival.
@@ -72,6 +72,7 @@ progress() {
 # The closing frame: without it nothing that was said counts. cksum is POSIX's; it guards against a cut, not an enemy.
 agile_reply() {
 	kill "$beating" 2>/dev/null
+	wait "$beating" 2>/dev/null
 	# shellcheck disable=SC2046 # two numbers, to be two words
 	set -- $(printf '%s' "$answer" | cksum)
 	printf '%s begin\n%s%s end %s %s\n' "$nonce" "$answer" "$nonce" "$1" "$2" 2>/dev/null
@@ -80,6 +81,7 @@ agile_reply() {
 # begin_raw: what follows is bytes, to the end.
 begin_raw() {
 	kill "$beating" 2>/dev/null
+	wait "$beating" 2>/dev/null
 	printf '%s raw\n' "$nonce"
 }
 
@@ -102,10 +104,11 @@ enter_base() {
 
 now() { date +%s; }
 
-# publish FILE: standard input becomes FILE at once or not at all.
+# publish FILE: standard input becomes FILE at once or not at all. Whoever publishes a file is the only one who does, by
+# a lock or a claim, so the temporary name is always the same: what a killed script left is written over.
 publish() {
-	cat >"$1.$$.tmp" && mv -f "$1.$$.tmp" "$1" && return 0
-	rm -f "$1.$$.tmp"
+	cat >"$1.tmp" && mv -f "$1.tmp" "$1" && return 0
+	rm -f "$1.tmp"
 	return 1
 }
 
@@ -131,7 +134,7 @@ ticks_of() {
 		case $1 in Z | X) return 0 ;; esac
 		ticks=${20-}
 	else
-		ticks=$(ps -o lstart= -p "$1" 2>/dev/null | tr -s ' ' _)
+		ticks=$(TZ=UTC0 ps -o lstart= -p "$1" 2>/dev/null | tr -s ' ' _)
 	fi
 }
 
@@ -158,16 +161,22 @@ identify() {
 	me=held,$here,$boot,$$,$ticks
 }
 
-# lock FOLDER: holds the lock FOLDER until `unlock FOLDER`. A lock is a folder with one file whose name says who holds it;
+# lock FOLDER [try]: holds the lock FOLDER until `unlock FOLDER`. A lock is a folder with one file whose name says who holds it;
 # renaming that file is the only way to change that, so taking it over from an owner that is gone is as atomic as
-# taking it when it is free. Waits for an owner that lives.
+# taking it when it is free. Waits for an owner that lives, and for what a killed owner
+# has left running; with `try`, fails instead.
 lock() {
 	agile_lock=$1
 	if [ ! -d "$agile_lock" ]; then
-		mkdir -p "$agile_lock.new.$$" && : >"$agile_lock.new.$$/free" && mv "$agile_lock.new.$$" "$agile_lock"
+		{
+			mkdir -p "$agile_lock.new.$$" && true >"$agile_lock.new.$$/free" &&
+				mv "$agile_lock.new.$$" "$agile_lock"
+		} 2>/dev/null
 		# Another script was faster: mv put ours inside its folder.
 		rm -rf "$agile_lock/${agile_lock##*/}.new.$$" "$agile_lock.new.$$"
+		[ -d "$agile_lock" ] || fail disk "cannot make the lock $agile_lock: no space, or no permission"
 	fi
+	agile_try=${2-}
 	agile_waited=
 	until mv "$agile_lock/free" "$agile_lock/$me" 2>/dev/null || [ -e "$agile_lock/$me" ]; do
 		for agile_held in "$agile_lock"/held,*; do
@@ -178,14 +187,39 @@ lock() {
 			set -- ${agile_held##*/}
 			IFS=$agile_ifs
 			look "$4" "${5-}" "$3" "$2"
-			case $seen in
-			gone | rebooted) mv "$agile_held" "$agile_lock/$me" 2>/dev/null && return 0 ;;
-			esac
+			if [ "$seen" = rebooted ] || { [ "$seen" = gone ] && ! has_orphans "$4"; }; then
+				mv "$agile_held" "$agile_lock/$me" 2>/dev/null && break 2
+			fi
+			# An owner on a machine that cannot be seen is believed for a day.
+			if [ "$seen" = elsewhere ] && [ -n "$(find "$agile_held" -mtime +0 2>/dev/null)" ]; then
+				mv "$agile_held" "$agile_lock/$me" 2>/dev/null && break 2
+			fi
 			[ -n "$agile_waited" ] || progress "waiting for process $4 on $2"
 			agile_waited=1
 		done
+		[ -z "$agile_try" ] || return 1
 		nap
 	done
+	# A script that was killed while it made this lock, or was too late, has left its own.
+	for agile_left in "$agile_lock".new.* "$agile_lock"/*.new.*; do
+		[ ! -d "$agile_left" ] || rm -rf "$agile_left"
+	done
+}
+
+# has_orphans PID: whether a script that is gone has left programs running. A script leads its process group, whose
+# number is not given to another process before the last member has ended. Uses what `look` found of PID.
+has_orphans() {
+	[ -z "$ticks" ] && kill -0 "-$1" 2>/dev/null || return 1
+	[ -r /proc/self/stat ] || return 0
+	# Members that have ended and wait for an `init` that does not collect them, as in some containers, do nothing.
+	agile_group=$1
+	for agile_file in /proc/[0-9]*/stat; do
+		{ IFS= read -r agile_stat <"$agile_file"; } 2>/dev/null || continue
+		# shellcheck disable=SC2086 # state, parent, group
+		set -- ${agile_stat##*') '}
+		case $1$3 in [ZX]*) ;; ?"$agile_group") return 0 ;; esac
+	done
+	return 1
 }
 
 unlock() { mv "$1/$me" "$1/free" 2>/dev/null; }

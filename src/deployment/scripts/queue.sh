@@ -25,8 +25,10 @@ enqueue() {
 	agile_last=$((agile_last + 1))
 	echo "$agile_last" | publish "$base/queue/last" &&
 		printf 'queued %s\n' "$(now)" | publish "$base/runs/$1/state" &&
-		: >"$base/queue/$(printf %010d "$agile_last")-$1"
+		true >"$base/queue/$(printf %010d "$agile_last")-$1"
+	agile_status=$?
 	unlock "$base/locks/queue"
+	return "$agile_status"
 }
 
 in_queue() {
@@ -41,14 +43,15 @@ leave_queue() {
 	rm -f "$base"/queue/??????????-"$1"
 }
 
-# dispatch: starts waiting runs in the order they came while a slot is free.
+# dispatch [try]: starts waiting runs in the order they came while a slot is free. With `try`, leaves that to whoever is
+# doing it already.
 dispatch() {
 	[ -s "$base/queue/settings" ] || return 0
 	for agile_entry in "$base"/queue/??????????-*; do
 		[ -e "$agile_entry" ] || return 0
 		break
 	done
-	lock "$base/locks/queue"
+	lock "$base/locks/queue" "${1-}" || return 0
 	slots=0 launcher=auto slot=0
 	while read -r agile_key agile_value agile_rest; do
 		case $agile_key in
@@ -65,7 +68,7 @@ dispatch() {
 			continue
 		fi
 		find_slot || break
-		start_in_slot || break
+		start_in_slot || give_up
 		rm -f "$agile_waiting"
 	done
 	unlock "$base/locks/queue"
@@ -97,5 +100,12 @@ start_in_slot() {
 	done <"$base/queue/settings"
 	echo "$id" | publish "$base/queue/slot-$slot" &&
 		printf '%s %s\n' "$slot" "$agile_gpus" | publish "$run/slot" &&
-		launch && await_start "$run"
+		launch && await_start "$run" $(($(now) + 10))
+}
+
+# give_up: a run that does not begin must not hold up the others. Claiming it keeps it from beginning later after all.
+give_up() {
+	mkdir "$run/started" 2>/dev/null || return 0
+	echo "git-agile: the session did not start within 10 seconds" >>"$run/log"
+	printf 'failed %s\n' "$(now)" | publish "$run/state" && echo 97 | publish "$run/exit"
 }

@@ -17,17 +17,25 @@ agile_runner() {
 run_all() {
 	# An interrupt typed into the window, or the window's end, reaches the program too; the runner outlives both to
 	# write how it ended.
-	trap : HUP INT TERM PIPE
+	trap : HUP INT QUIT TERM PIPE
 	umask 077
 	cd / || exit 97
+	identify
+	# Who we are is written before the claim: a runner that is killed right after it is known to be gone.
+	claim=$run/claim.$$
+	if ! printf 'runner %s %s\nboot %s\nhost %s\nlauncher %s\nsession %s\nbegan %s\n' "$$" "$ticks" "$boot" "$here" "$1" \
+		"${STY:-}" "$(now)" >"$claim"; then
+		echo "cannot write in $run"
+		rm -f "$claim"
+		exit 97
+	fi
 	# The one decision that this run starts. Another runner of the same run finds it taken.
 	if ! mkdir "$run/started" 2>/dev/null; then
-		echo "this run has been started already"
+		[ -d "$run/started" ] && echo "this run has been started already" || echo "cannot write in $run"
+		rm -f "$claim"
 		exit 0
 	fi
-	identify
-	printf 'runner %s %s\nboot %s\nhost %s\nlauncher %s\nsession %s\n' "$$" "$ticks" "$boot" "$here" "$1" \
-		"${STY:-}" | publish "$run/process"
+	mv -f "$claim" "$run/process"
 	if [ -d "$run/stop" ]; then
 		finish stopped 143
 		return
@@ -52,10 +60,10 @@ run_all() {
 		[ -d "$run/timeout" ] || kill "$watcher" 2>/dev/null
 		wait "$watcher"
 	fi
-	if [ "$code" -eq 0 ]; then
-		finish succeeded 0
-	elif [ -d "$run/stop" ]; then
+	if [ -d "$run/stop" ]; then
 		finish stopped "$code"
+	elif [ "$code" -eq 0 ]; then
+		finish succeeded 0
 	elif [ -d "$run/timeout" ]; then
 		finish timed-out "$code"
 	else
@@ -86,10 +94,10 @@ watch_time() {
 	stop_tree "$id"
 }
 
-# finish STATE CODE: the end, written until the disk has room for it, for two hours at most.
+# finish STATE CODE: the end, the state before the mark that it is one, written until the disk has room for it, for two hours at most.
 finish() {
 	agile_tries=0
-	until printf '%s\n' "$2" | publish "$run/exit" && printf '%s %s\n' "$1" "$(now)" | publish "$run/state"; do
+	until printf '%s %s\n' "$1" "$(now)" | publish "$run/state" && printf '%s\n' "$2" | publish "$run/exit"; do
 		agile_tries=$((agile_tries + 1))
 		[ "$agile_tries" -lt 720 ] || return 1
 		sleep 10
@@ -99,6 +107,8 @@ finish() {
 run_program() {
 	identify
 	printf 'program %s %s\n' "$$" "$ticks" | publish "$run/program"
+	# Who stops the run either finds this process or is found here.
+	[ ! -d "$run/stop" ] || exit 143
 	if [ -s "$run/slot" ]; then
 		read -r AGILE_SLOT agile_gpus <"$run/slot"
 		export AGILE_SLOT

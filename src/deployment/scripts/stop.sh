@@ -20,44 +20,49 @@ agile_stop() {
 
 stop_run() {
 	run=$base/runs/$1
-	if [ ! -d "$run" ]; then
-		answer_line run "$1" look absent
-		return
-	fi
-	if [ -s "$run/exit" ]; then
-		run_facts "$1"
+	processes=
+	run_facts "$1"
+	if [ "$agile_exit" != '-' ]; then
 		answer_line run "$1" ended "$facts"
 		return
 	fi
-	# A runner that has not begun yet finds this and ends at once.
-	mkdir "$run/stop" 2>/dev/null
+	if [ "$seen" = elsewhere ]; then
+		answer_line run "$1" elsewhere "$facts"
+		return
+	fi
+	# A runner that has not begun yet finds this and ends at once; also one that a deployment is still preparing.
+	mkdir -p "$run/stop"
 	leave_queue "$1"
 	if [ -d "$run/started" ]; then
 		progress "stopping $1"
 		stop_tree "$1"
-		deadline=$(($(now) + 5))
-		until [ -s "$run/exit" ] || [ "$(now)" -gt "$deadline" ]; do
-			run_facts "$1"
-			case $seen in alive) nap ;; *) break ;; esac
-		done
 	fi
 	run_facts "$1"
 	answer_line run "$1" "stopped${processes:+ $(printf '%s' "$processes" | wc -w | tr -d ' ') left}" "$facts"
 }
 
+# stop_tree ID: TERM, the grace, KILL. Over when the runner has written the end, or is gone, and nothing is left.
 stop_tree() {
 	find_processes "$1"
 	signal TERM
 	deadline=$(($(now) + grace))
-	while any_alive && [ "$(now)" -lt "$deadline" ]; do nap; done
+	until is_over "$1" || [ "$(now)" -ge "$deadline" ]; do nap; done
 	# What was started meanwhile, and what took no notice.
 	for agile_try in 1 2 3; do
 		find_processes "$1"
-		[ -n "$processes" ] || return 0
+		[ -n "$processes" ] || break
 		signal KILL
 		nap
 	done
+	deadline=$(($(now) + 5))
+	until is_over "$1" || [ "$(now)" -ge "$deadline" ]; do nap; done
 	find_processes "$1"
+}
+
+is_over() {
+	run_facts "$1"
+	case $agile_exit,$seen in -,alive | -,claimed) return 1 ;; esac
+	! any_alive
 }
 
 signal() {
@@ -74,17 +79,18 @@ any_alive() {
 	return 1
 }
 
-# find_processes ID: sets `processes`: all that descends from the runner, which itself is left to write the end, and
-# all that carries the run's id in its environment, wherever it has gone. A recorded process counts only when it is
-# still the same one.
+# find_processes ID: sets `processes`: all that descends from the program, and all that carries the run's id in its
+# environment, wherever it has gone. A recorded process counts only when it is still the same one. Before there is a
+# program, it is what descends from the runner; the runner itself is left to write the end.
 find_processes() {
-	roots=
 	run_facts "$1"
-	for agile_process in "$agile_runner" "$agile_program"; do
-		[ -n "$agile_process" ] || continue
-		look "${agile_process%% *}" "${agile_process##* }" "$agile_boot" "$agile_host"
-		[ "$seen" != alive ] || roots="$roots ${agile_process%% *}"
-	done
+	agile_root=$agile_program
+	[ "$agile_exit" != '-' ] || [ -n "$agile_program" ] || agile_root=$agile_runner
+	roots=
+	if [ -n "$agile_root" ]; then
+		look "${agile_root%% *}" "${agile_root##* }" "$agile_boot" "$agile_host"
+		[ "$seen" != alive ] || roots=${agile_root%% *}
+	fi
 	processes=$(
 		{
 			for pid in $roots; do echo "root $pid"; done
