@@ -829,7 +829,7 @@ fn a_requirement_that_cannot_be_installed_launches_nothing() {
         .says("cannot build the Python environment");
     lab.agile(&["wait"])
         .ends_with(1)
-        .explains("1 of 1 runs did not succeed", "git agile deploy");
+        .explains("1 of 1 run did not succeed", "git agile deploy");
 
     lab.wheel("no_such_thing", "1.0");
     lab.agile(&["push"])
@@ -956,7 +956,7 @@ fn foreign_text_never_steers_the_terminal() {
     lab.agile(&["push", "-u", "origin", "main"]).succeeds();
     lab.agile(&["wait"])
         .ends_with(1)
-        .explains("1 of 1 runs did not succeed", "git agile logs train-");
+        .explains("1 of 1 run did not succeed", "git agile logs train-");
     lab.agile(&["fetch-results"]).succeeds();
     let raw = [
         "\u{1b}]",

@@ -28,7 +28,7 @@ use crate::model::config::{Config, Experiment, Server};
 use crate::model::names::{CommitId, ParamName, RunId};
 use crate::model::run::{Known, Run};
 use crate::model::value::Value;
-use crate::terminal::{Stream, Style, clean};
+use crate::terminal::{Stream, Style, clean, count};
 
 /// Launch the experiments of a commit on their servers, without a push
 #[derive(Debug, Args)]
@@ -482,7 +482,6 @@ fn take_in(
             }
         }
     }
-    let runs = if started == 1 { "run" } else { "runs" };
     let built = if report.has_built {
         ", environment built"
     } else {
@@ -491,7 +490,7 @@ fn take_in(
     if !lines.is_empty() {
         let head = match started {
             0 => format!("{}: nothing new to start", server.name),
-            _ => format!("{}: {started} {runs} started{built}", server.name),
+            _ => format!("{}: {} started{built}", server.name, count(started, "run")),
         };
         ctx.output
             .say(&ctx.output.paint(Stream::Talk, Style::Good, &head));

@@ -88,6 +88,8 @@ pub(super) fn command(destination: &Destination) -> Result<std::process::Command
         "ForwardAgent=no",
         "-o",
         "ForwardX11=no",
+        "-o",
+        "LogLevel=ERROR", // no "Shared connection to … closed."
     ]);
     Ok(command)
 }
