@@ -10,9 +10,13 @@ use std::time::Duration;
 
 use support::{Lab, Outcome, Running, configuration, wait_until};
 
-/// A project with one server that the person has agreed to; its commit is on the git host.
+/// A project with one server that the person has agreed to; its commit is on the git host. It needs no requirements, so
+/// that its environment is there at once.
 fn agreed(lab: &Lab) {
     lab.project(&["box"]);
+    lab.git(&["rm", "--quiet", "requirements.txt"]).succeeds();
+    lab.git(&["commit", "--quiet", "--amend", "--no-edit"])
+        .succeeds();
     lab.server("box");
     lab.agile(&["trust", "--all"]).succeeds();
     lab.git(&["push", "--quiet", "-u", "origin", "main"])
