@@ -222,6 +222,16 @@ fn mistakes_in_agile_toml_are_refused_before_anybody_is_contacted() {
             "did you mean `screen`?",
         ),
         (
+            with("path = ", "slots = 2\npath = "),
+            "servers.box.slots is not supported by this version".into(),
+            "remove it",
+        ),
+        (
+            with("grid =", "stop = { timeout = \"1h\" }\ngrid ="),
+            "experiments.train.stop is not supported by this version".into(),
+            "remove it",
+        ),
+        (
             with("\"~/agile/proj\"", "7"),
             line("path = "),
             "git agile design",
@@ -834,6 +844,12 @@ fn a_requirement_that_cannot_be_installed_launches_nothing() {
     lab.agile(&["wait"])
         .ends_with(1)
         .explains("1 of 1 run did not succeed", "git agile deploy");
+    lab.agile(&["logs"])
+        .ends_with(5)
+        .explains("box: there is no run train-", "git agile status");
+    lab.agile(&["stop", "--yes"])
+        .succeeds()
+        .complains("None of these runs is going on.");
 
     lab.wheel("no_such_thing", "1.0");
     lab.agile(&["push"])
@@ -1022,4 +1038,40 @@ fn foreign_text_never_steers_the_terminal() {
         "a failed run is red: {:?}",
         painted.stdout
     );
+}
+
+#[test]
+fn what_happens_to_many_runs_alike_is_said_once() {
+    let lab = Lab::new();
+    agreed(&lab);
+    let server = lab.server("box");
+    let grid = "grid = { lr = [1, 2, 3, 4, 5] }";
+    lab.write("agile.toml", &configuration(&["box"], grid));
+    let commit = lab.commit("Five");
+    lab.git(&["push", "--quiet"]).succeeds();
+    server.shim(
+        "git",
+        "#!/bin/sh\nPATH=${PATH#\"$LAB_SHIM:\"}\ncase \" $* \" in *' worktree '*) echo 'fatal: no luck' >&2; exit 128 ;; esac\n\
+         exec git \"$@\"\n",
+    );
+    lab.agile(&["deploy"])
+        .ends_with(5)
+        .explains(
+            &format!("box: cannot check out {commit} (5 runs)"),
+            "git agile ssh box",
+        )
+        .complains("fatal: no luck");
+    assert_eq!(
+        lab.agile(&["status"])
+            .stdout
+            .matches("not launched")
+            .count(),
+        5
+    );
+    server.remove_shim("git");
+    lab.agile(&["deploy"])
+        .succeeds()
+        .complains("box: 5 runs started");
+    lab.agile(&["wait"]).succeeds();
+    assert_eq!(server.launches(), 5);
 }

@@ -17,6 +17,9 @@ use crate::terminal::{clean, clean_lines};
 /// The one command that is ever run on a server: it works in every login shell.
 const SHELL: &str = "exec /bin/sh -s";
 
+/// What mends a connection that was lost.
+const AGAIN: &str = "the same command again continues where this one stopped";
+
 /// A connection to one server, or this machine itself.
 pub struct Connection {
     server: Server,
@@ -96,26 +99,10 @@ impl Connection {
 
     async fn call_once(&self, call: &Call, progress: &mut impl FnMut(&str)) -> Result<Answer> {
         let nonce = nonce()?;
-        let text = call
-            .text(&nonce)
-            .or_step(|| format!("{}: cannot send the script", self.server.name))?;
-        let Shell {
-            mut input,
-            mut output,
-            errors,
-            child,
-        } = self.shell().await?;
-        let write = async move {
-            // A server that stops reading says so by ending its answer.
-            let _ = input.write_all(&text).await;
-            let _ = input.shutdown().await;
-        };
-        let read = read_answer(&mut output, &nonce, progress);
-        let (answer, (), said) = tokio::join!(read, write, tail_of(errors));
-        let answer = answer.map_err(|broken| self.broken(broken, &said));
-        // The status of a channel proves nothing, but waiting for it leaves no process behind.
-        child.finish().await;
-        answer
+        self.converse(&nonce, call, async |output| {
+            read_answer(output, &nonce, progress).await
+        })
+        .await
     }
 
     /// Runs `call` on the server and gives its raw answer to `receive`.
@@ -142,6 +129,22 @@ impl Connection {
         call: &Call,
         receive: impl AsyncFnOnce(&mut (dyn AsyncRead + Unpin + Send)) -> Result<T>,
     ) -> Result<T> {
+        self.converse(nonce, call, async |output| {
+            Ok(match read_raw_opening(output, nonce).await? {
+                None => receive(output).await,
+                Some(answer) => Err(self.said_instead(&answer)),
+            })
+        })
+        .await?
+    }
+
+    /// Sends `call` to a new shell and reads what it answers, side by side: either may fill its pipe first.
+    async fn converse<T>(
+        &self,
+        nonce: &Nonce,
+        call: &Call,
+        read: impl AsyncFnOnce(&mut Reader) -> Result<T, Broken>,
+    ) -> Result<T> {
         let text = call
             .text(nonce)
             .or_step(|| format!("{}: cannot send the script", self.server.name))?;
@@ -152,19 +155,14 @@ impl Connection {
             child,
         } = self.shell().await?;
         let write = async move {
+            // A server that stops reading says so by ending its answer.
             let _ = input.write_all(&text).await;
             let _ = input.shutdown().await;
         };
-        let read = async {
-            match read_raw_opening(&mut output, nonce).await {
-                Ok(None) => Ok(receive(&mut output).await),
-                Ok(Some(answer)) => Ok(Err(self.said_instead(&answer))),
-                Err(broken) => Err(broken),
-            }
-        };
-        let (result, (), said) = tokio::join!(read, write, tail_of(errors));
+        let (answer, (), said) = tokio::join!(read(&mut output), write, tail_of(errors));
+        // The status of a channel proves nothing, but waiting for it leaves no process behind.
         child.finish().await;
-        result.map_err(|broken| self.broken(broken, &said))?
+        answer.map_err(|broken| self.broken(broken, &said))
     }
 
     /// A program that runs `text` on the server with this terminal, through the open connection.
@@ -206,7 +204,7 @@ impl Connection {
                 let mut child = command
                     .spawn()
                     .await
-                    .map_err(|error| Error::unreachable(lost()).cause(error))?;
+                    .map_err(|error| Error::unreachable(lost()).cause(error).hint(AGAIN))?;
                 match (
                     child.stdin().take(),
                     child.stdout().take(),
@@ -218,7 +216,7 @@ impl Connection {
                         errors: Box::new(errors),
                         child: Child::Ssh(child),
                     }),
-                    _ => Err(Error::unreachable(lost())),
+                    _ => Err(Error::unreachable(lost()).hint(AGAIN)),
                 }
             }
         }
@@ -262,7 +260,7 @@ impl Connection {
                 Error::unreachable(format!(
                     "{name}: the connection was lost before the server answered"
                 ))
-                .hint("the same command again continues where this one stopped")
+                .hint(AGAIN)
             }
             Broken::Silent { noise } => {
                 let error = Error::unreachable(format!(
@@ -281,9 +279,12 @@ impl Connection {
             Broken::Cut | Broken::Io(_) => Error::unreachable(format!(
                 "{name}: the connection was lost in the middle of the answer"
             ))
-            .hint("the same command again continues where this one stopped"),
+            .hint(AGAIN),
             Broken::Damaged(what) => {
-                Error::unreachable(format!("{name}: the answer is damaged: {what}"))
+                Error::unreachable(format!("{name}: the answer is damaged: {what}")).hint(format!(
+                    "the same command again; if it stays so, what does ssh {} true print?",
+                    self.server.host
+                ))
             }
         };
         if said.is_empty() {
@@ -295,11 +296,15 @@ impl Connection {
 
     /// The error of a script that could not begin its raw answer.
     fn said_instead(&self, answer: &Answer) -> Error {
+        let name = &self.server.name;
         let error = answer.iter().find(|line| line[0] == "error");
-        let text = error
-            .and_then(|line| line.get(2))
-            .map_or("the server gave no data", String::as_str);
-        Error::step(format!("{}: {}", self.server.name, clean(text)))
+        let field = |index: usize| error.and_then(|line| Some(line.get(index)?.as_str()));
+        let text = field(2).unwrap_or("the server gave no data");
+        let hint = match field(1) {
+            Some("python") => format!("install python3 on {name}"),
+            _ => "git agile status shows what is known of the runs".to_string(),
+        };
+        Error::step(format!("{name}: {}", clean(text))).hint(hint)
     }
 }
 

@@ -63,6 +63,9 @@ pub(super) async fn open(
         Some(session) => Ok((session, false)),
         None => Err(Error::unreachable(format!(
             "{server}: ssh to {destination} ended right after it had connected"
+        ))
+        .hint(format!(
+            "ssh {destination} true must work and print nothing"
         ))),
     }
 }

@@ -183,6 +183,7 @@ struct Whole<'a> {
 
 impl Whole<'_> {
     fn config(&self, raw: RawConfig) -> Result<Config> {
+        let unsupported = unsupported(&raw);
         let mut servers = BTreeMap::new();
         for (name, server) in raw.servers {
             servers.insert(name.clone(), self.server(name, server)?);
@@ -215,6 +216,7 @@ impl Whole<'_> {
             data,
             experiments: BTreeMap::new(),
             push: raw.push,
+            unsupported,
         };
         for (name, experiment) in raw.experiments {
             let experiment = self.experiment(&config, name, experiment)?;
@@ -384,6 +386,22 @@ impl Whole<'_> {
             .unwrap_or_default();
         Error::config(format!("{place}: {key}: {message}"))
     }
+}
+
+/// The keys that nothing honours yet: better refused than passed over.
+fn unsupported(raw: &RawConfig) -> Vec<String> {
+    let servers = raw.servers.iter().flat_map(|(name, server)| {
+        let keys = [
+            ("slots", server.slots.is_some()),
+            ("gpus", server.gpus.is_some()),
+        ];
+        keys.map(|(key, is_set)| is_set.then(|| format!("servers.{name}.{key}")))
+    });
+    let experiments = raw.experiments.iter().map(|(name, experiment)| {
+        let is_set = experiment.stop.is_some();
+        is_set.then(|| format!("experiments.{name}.stop"))
+    });
+    servers.chain(experiments).flatten().collect()
 }
 
 fn quoted<'a, N: std::fmt::Display + 'a>(names: impl IntoIterator<Item = &'a N>) -> String {

@@ -37,6 +37,8 @@ pub struct Config {
     pub experiments: BTreeMap<ExperimentName, Experiment>,
     /// `[push]`.
     pub push: Push,
+    /// The dotted keys that are set and that this version does not honour yet.
+    pub unsupported: Vec<String>,
 }
 
 impl Config {
