@@ -10,9 +10,13 @@ use std::time::Duration;
 
 use support::{Lab, Outcome, Running, configuration, wait_until};
 
-/// A project with one server that the person has agreed to; its commit is on the git host.
+/// A project with one server that the person has agreed to; its commit is on the git host. It needs no requirements, so
+/// that its environment is there at once.
 fn agreed(lab: &Lab) {
     lab.project(&["box"]);
+    lab.git(&["rm", "--quiet", "requirements.txt"]).succeeds();
+    lab.git(&["commit", "--quiet", "--amend", "--no-edit"])
+        .succeeds();
     lab.server("box");
     lab.agile(&["trust", "--all"]).succeeds();
     lab.git(&["push", "--quiet", "-u", "origin", "main"])
@@ -216,6 +220,16 @@ fn mistakes_in_agile_toml_are_refused_before_anybody_is_contacted() {
             with("path = ", "launcher = \"scren\"\npath = "),
             format!("{}unknown value `scren`", line("path = ")),
             "did you mean `screen`?",
+        ),
+        (
+            with("path = ", "launcher = \"slurm\"\npath = "),
+            "servers.box.launcher = \"slurm\" is not supported by this version".into(),
+            "launcher = \"auto\"",
+        ),
+        (
+            with("grid =", "stop = { metric = \"loss\", below = 0.1 }\ngrid ="),
+            "experiments.train.stop.metric is not supported by this version".into(),
+            "timeout",
         ),
         (
             with("\"~/agile/proj\"", "7"),
@@ -829,7 +843,13 @@ fn a_requirement_that_cannot_be_installed_launches_nothing() {
         .says("cannot build the Python environment");
     lab.agile(&["wait"])
         .ends_with(1)
-        .explains("1 of 1 runs did not succeed", "git agile deploy");
+        .explains("1 of 1 run did not succeed", "git agile deploy");
+    lab.agile(&["logs"])
+        .ends_with(5)
+        .explains("box: there is no run train-", "git agile status");
+    lab.agile(&["stop", "--yes"])
+        .succeeds()
+        .complains("None of these runs is going on.");
 
     lab.wheel("no_such_thing", "1.0");
     lab.agile(&["push"])
@@ -956,7 +976,7 @@ fn foreign_text_never_steers_the_terminal() {
     lab.agile(&["push", "-u", "origin", "main"]).succeeds();
     lab.agile(&["wait"])
         .ends_with(1)
-        .explains("1 of 1 runs did not succeed", "git agile logs train-");
+        .explains("1 of 1 run did not succeed", "git agile logs train-");
     lab.agile(&["fetch-results"]).succeeds();
     let raw = [
         "\u{1b}]",
@@ -1018,4 +1038,40 @@ fn foreign_text_never_steers_the_terminal() {
         "a failed run is red: {:?}",
         painted.stdout
     );
+}
+
+#[test]
+fn what_happens_to_many_runs_alike_is_said_once() {
+    let lab = Lab::new();
+    agreed(&lab);
+    let server = lab.server("box");
+    let grid = "grid = { lr = [1, 2, 3, 4, 5] }";
+    lab.write("agile.toml", &configuration(&["box"], grid));
+    let commit = lab.commit("Five");
+    lab.git(&["push", "--quiet"]).succeeds();
+    server.shim(
+        "git",
+        "#!/bin/sh\nPATH=${PATH#\"$LAB_SHIM:\"}\ncase \" $* \" in *' worktree '*) echo 'fatal: no luck' >&2; exit 128 ;; esac\n\
+         exec git \"$@\"\n",
+    );
+    lab.agile(&["deploy"])
+        .ends_with(5)
+        .explains(
+            &format!("box: cannot check out {commit} (5 runs)"),
+            "git agile ssh box",
+        )
+        .complains("fatal: no luck");
+    assert_eq!(
+        lab.agile(&["status"])
+            .stdout
+            .matches("not launched")
+            .count(),
+        5
+    );
+    server.remove_shim("git");
+    lab.agile(&["deploy"])
+        .succeeds()
+        .complains("box: 5 runs started");
+    lab.agile(&["wait"]).succeeds();
+    assert_eq!(server.launches(), 5);
 }

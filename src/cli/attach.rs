@@ -5,8 +5,9 @@ use std::io::IsTerminal;
 use clap::Args;
 
 use super::Context;
-use super::look::{check_trust, server_of};
+use super::look::{check_trust, look, server_of};
 use super::select::one_run;
+use super::status::state_word;
 use crate::deployment::connection::{Asking, Connection};
 use crate::deployment::scripts;
 use crate::deployment::trust::Agreements;
@@ -25,7 +26,7 @@ pub struct AttachArgs {
 /// Runs the command.
 ///
 /// # Errors
-/// [`Kind::Usage`](crate::error::Kind::Usage) without a terminal, and the status of the session's program.
+/// [`Kind::Usage`](crate::error::Kind::Usage) without a terminal or for a run that has ended, and the status of the session's program.
 pub fn run(args: AttachArgs, ctx: &Context) -> Result<()> {
     let repository = ctx.repository()?;
     let record = one_run(ctx, &repository, &args.run)?;
@@ -35,6 +36,18 @@ pub fn run(args: AttachArgs, ctx: &Context) -> Result<()> {
     }
     let server = server_of(&record.run.server);
     check_trust(&Agreements::load()?, &repository, &server)?;
+    let (seen, _) = ctx.block_on(look(
+        &repository,
+        vec![record.clone()],
+        Asking::OnTerminal(&ctx.output),
+    ))?;
+    if let Some(ended) = seen.iter().find(|record| !record.known.is_open()) {
+        let state = state_word(&ended.known);
+        return Err(
+            Error::usage(format!("run {} cannot be attached: {state}", record.run.id))
+                .hint(format!("git agile logs {}", record.run.id)),
+        );
+    }
     let connection = ctx.block_on(Connection::open(&server, Asking::OnTerminal(&ctx.output)))?;
     let mut command =
         connection.terminal_command(Some(&scripts::attach(&server.path, &record.run.id)))?;

@@ -29,7 +29,7 @@ use crate::model::config::{Config, Experiment, Server, Source};
 use crate::model::names::{CommitId, ParamName, RunId};
 use crate::model::run::{Known, Run};
 use crate::model::value::Value;
-use crate::terminal::{Stream, Style, clean};
+use crate::terminal::{Stream, Style, clean, count};
 
 /// Launch the experiments of a commit on their servers, without a push
 #[derive(Debug, Args)]
@@ -465,6 +465,7 @@ fn take_in(
     let server = &share.server;
     let time = now();
     let (mut lines, mut failures, mut started) = (Vec::new(), Vec::new(), 0);
+    let mut failed = Vec::new();
     for (run, (id, outcome)) in share.asked.iter().zip(report.runs) {
         let why = match (&outcome, &report.failure) {
             (Outcome::Failed(error), _) | (Outcome::Unknown, Some(error)) => Some(error),
@@ -492,7 +493,7 @@ fn take_in(
                     lines.push(format!("  {id}  {}", existing(&learnt.known)));
                 }
             }
-            Outcome::Failed(error) => failures.push(error),
+            Outcome::Failed(error) => count_alike(&mut failed, error),
             Outcome::Unknown if report.failure.is_some() => {}
             Outcome::Unknown => {
                 failures.push(
@@ -505,7 +506,6 @@ fn take_in(
             }
         }
     }
-    let runs = if started == 1 { "run" } else { "runs" };
     let built = if report.has_built {
         ", environment built"
     } else {
@@ -514,7 +514,7 @@ fn take_in(
     if !lines.is_empty() {
         let head = match started {
             0 => format!("{}: nothing new to start", server.name),
-            _ => format!("{}: {started} {runs} started{built}", server.name),
+            _ => format!("{}: {} started{built}", server.name, count(started, "run")),
         };
         ctx.output
             .say(&ctx.output.paint(Stream::Talk, Style::Good, &head));
@@ -528,10 +528,26 @@ fn take_in(
             ));
         }
     }
+    failures.extend(failed.into_iter().map(|(error, times)| match times {
+        1 => error,
+        _ => Error {
+            message: format!("{} ({})", error.message, count(times, "run")),
+            ..error
+        },
+    }));
     if let Some(error) = report.failure {
         failures.insert(0, error);
     }
     Ok(failures)
+}
+
+/// Counts `error` among the runs' `failed` ones: what goes wrong with many runs alike is said once.
+fn count_alike(failed: &mut Vec<(Error, usize)>, error: Error) {
+    let same = |(other, _): &&mut (Error, usize)| other.message == error.message;
+    match failed.iter_mut().find(same) {
+        Some((_, times)) => *times += 1,
+        None => failed.push((error, 1)),
+    }
 }
 
 fn existing(known: &Known) -> String {

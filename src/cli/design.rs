@@ -8,7 +8,7 @@ use serde_json::json;
 use super::Context;
 use crate::design::expand;
 use crate::error::Result;
-use crate::terminal::{Stream, Style, clean};
+use crate::terminal::{Stream, Style, clean, count};
 
 /// Expand and validate the experiments of a commit; no network
 #[derive(Debug, Args)]
@@ -33,8 +33,8 @@ pub fn run(args: DesignArgs, ctx: &Context) -> Result<()> {
         let settings = expand(experiment, &BTreeMap::new())?;
         let servers: Vec<_> = experiment.servers.iter().map(ToString::to_string).collect();
         if !args.json {
-            let runs = settings.len() * servers.len();
-            let head = format!("{}: {runs} runs on {}", experiment.name, servers.join(", "));
+            let runs = count(settings.len() * servers.len(), "run");
+            let head = format!("{}: {runs} on {}", experiment.name, servers.join(", "));
             ctx.output
                 .data(&ctx.output.paint(Stream::Data, Style::Bold, &head))?;
         }

@@ -25,7 +25,7 @@ use crate::review::{
     Destination, Limits, Listing, PROGRAM, Reason, Report, Source, manifest_arguments, prepare,
     read_manifest, receive, send_arguments, settle,
 };
-use crate::terminal::{Stream, Style, clean, clean_bytes};
+use crate::terminal::{Stream, Style, clean, clean_bytes, count};
 
 /// How much of a run's log its record keeps, in bytes.
 const LOG_END: u64 = 64 << 10;
@@ -246,13 +246,14 @@ fn take_in(
     }
     let size = indicatif::HumanBytes(report.bytes);
     let same = if report.up_to_date > 0 {
-        format!(", {} were here already", report.up_to_date)
+        format!("; {} here already", count(report.up_to_date, "file"))
     } else {
         String::new()
     };
     let line = format!(
-        "{}: {} files, {size}, verified{same}",
-        server.name, report.files
+        "{}: {}, {size}, verified{same}",
+        server.name,
+        count(report.files, "file")
     );
     ctx.output
         .say(&ctx.output.paint(Stream::Talk, Style::Good, &line));

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::Read;
 
 use clap::{Args, Subcommand};
+use git2::Oid;
 
 use super::Context;
 use super::deploy::{Request, deploy};
@@ -70,21 +71,7 @@ pub fn post_push(ctx: &Context, repository: &Repository, remote: &str, lines: &s
             continue;
         }
         done.push(commit);
-        let config = ctx.config(repository, commit)?;
-        if !is_meant(ctx, &config, remote, branch)? {
-            continue;
-        }
-        let request = Request {
-            commit,
-            remote: remote.to_string(),
-            branch: branch.to_string(),
-            experiments: Vec::new(),
-            servers: Vec::new(),
-            overrides: Default::default(),
-            again: false,
-            is_push: true,
-        };
-        if let Err(error) = deploy(ctx, repository, &request) {
+        if let Err(error) = deploy_branch(ctx, repository, remote, branch, commit) {
             if result.is_err() {
                 ctx.output.error(&error);
             } else {
@@ -93,6 +80,30 @@ pub fn post_push(ctx: &Context, repository: &Repository, remote: &str, lines: &s
         }
     }
     result
+}
+
+fn deploy_branch(
+    ctx: &Context,
+    repository: &Repository,
+    remote: &str,
+    branch: &str,
+    commit: Oid,
+) -> Result<()> {
+    let config = ctx.config(repository, commit)?;
+    if !is_meant(ctx, &config, remote, branch)? {
+        return Ok(());
+    }
+    let request = Request {
+        commit,
+        remote: remote.to_string(),
+        branch: branch.to_string(),
+        experiments: Vec::new(),
+        servers: Vec::new(),
+        overrides: Default::default(),
+        again: false,
+        is_push: true,
+    };
+    deploy(ctx, repository, &request)
 }
 
 fn is_meant(ctx: &Context, config: &Config, remote: &str, branch: &str) -> Result<bool> {

@@ -126,7 +126,9 @@ fn answers(args: &InitArgs, ctx: &Context, repository: &Repository) -> Result<An
         None if asks => ctx.ask(question, default),
         None => Ok(default.to_string()),
     };
-    let usage = |error: crate::model::names::BadName| Error::usage(error.to_string());
+    let usage = |error: crate::model::names::BadName| {
+        Error::usage(error.to_string()).hint("git agile init --help")
+    };
     let question = "Where do experiments run? login@address, an ssh alias, or local";
     let host = Host::try_from(given(args.host.clone(), question, "local")?).map_err(usage)?;
     let server = match &args.server {

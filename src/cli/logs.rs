@@ -48,6 +48,7 @@ pub fn run(args: LogsArgs, ctx: &Context) -> Result<()> {
                     let count = stream.read(&mut buffer).await.map_err(|error| {
                         Error::unreachable(format!("{}: the connection was lost", server.name))
                             .cause(error)
+                            .hint(format!("git agile logs {}", record.run.id))
                     })?;
                     if count == 0 {
                         return Ok(());

@@ -92,7 +92,8 @@ pub fn run(args: &RequirementsArgs, ctx: &Context) -> Result<()> {
         };
     }
     if args.commit.is_some() {
-        return Err(Error::usage("--commit needs --check or --print"));
+        return Err(Error::usage("--commit changes no file")
+            .hint("git agile requirements --commit COMMIT --check, or --print"));
     }
     for target in &changed {
         replace(&repository.root().join(&target.path), target.new.as_bytes())?;

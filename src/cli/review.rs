@@ -9,6 +9,7 @@ use crate::development::records::Record;
 use crate::development::repository::Repository;
 use crate::error::Result;
 use crate::review::{metrics, table};
+use crate::terminal::count;
 
 /// Runs × parameters × metrics, from the results that were fetched
 #[derive(Debug, Args)]
@@ -61,7 +62,8 @@ pub fn run(args: ReviewArgs, ctx: &Context) -> Result<()> {
         .count();
     if missing > 0 {
         ctx.output.hint(&format!(
-            "{missing} of these runs are not here yet: git agile fetch-results"
+            "the results of {} are not here yet: git agile fetch-results",
+            count(missing, "run")
         ));
     }
     Ok(())

@@ -6,6 +6,8 @@ use super::Context;
 use crate::development::records::{self, Record};
 use crate::development::repository::Repository;
 use crate::error::{Error, Result};
+use crate::model::config::nearest;
+use crate::terminal::clean;
 
 /// The runs to work on.
 #[derive(Debug, Default, Args)]
@@ -55,70 +57,48 @@ impl Selection {
         }
         let newest = all.last().map(|record| record.run.sprint.clone());
         let is_default = self.is_default();
-        let unknown = |noun: &str, name: &str, known: Vec<&str>| {
-            let error = Error::usage(format!(
-                "no run has the {noun} `{}`",
-                crate::terminal::clean(name)
-            ));
-            match crate::model::config::nearest(name, known.iter().copied()) {
-                Some(near) => Err(error.hint(format!("did you mean `{near}`?"))),
-                None => Err(error.hint("git agile status --all lists the runs")),
+        for (noun, name, of) in self.filters() {
+            if all.iter().any(|record| of(record, name)) {
+                continue;
             }
-        };
-        if let Some(name) = &self.experiment
-            && all
-                .iter()
-                .all(|record| record.run.experiment.as_str() != name)
-        {
-            return unknown(
-                "experiment",
-                name,
-                all.iter()
-                    .map(|record| record.run.experiment.as_str())
-                    .collect(),
-            );
-        }
-        if let Some(name) = &self.server
-            && all
-                .iter()
-                .all(|record| record.run.server.name.as_str() != name)
-        {
-            return unknown(
-                "server",
-                name,
-                all.iter()
-                    .map(|record| record.run.server.name.as_str())
-                    .collect(),
-            );
-        }
-        if let Some(name) = &self.sprint
-            && all.iter().all(|record| !is_sprint(record, name))
-        {
-            return unknown(
-                "sprint",
-                name,
-                all.iter()
-                    .map(|record| record.run.sprint.as_str())
-                    .collect(),
-            );
+            let error = Error::usage(format!("no run has the {noun} `{}`", clean(name)));
+            let known = all.iter().map(|record| match noun {
+                "experiment" => record.run.experiment.as_str(),
+                "server" => record.run.server.name.as_str(),
+                _ => record.run.sprint.as_str(),
+            });
+            return Err(error.hint(did_you_mean(nearest(name, known))));
         }
         let is_meant = |record: &Record| {
             (!is_default || Some(&record.run.sprint) == newest.as_ref())
-                && self
-                    .experiment
-                    .as_ref()
-                    .is_none_or(|name| record.run.experiment.as_str() == name)
-                && self
-                    .server
-                    .as_ref()
-                    .is_none_or(|name| record.run.server.name.as_str() == name)
-                && self
-                    .sprint
-                    .as_ref()
-                    .is_none_or(|name| is_sprint(record, name))
+                && self.filters().all(|(_, name, of)| of(record, name))
         };
         Ok(all.into_iter().filter(is_meant).collect())
     }
+
+    /// What a run must be: noun, name, and whether a record is that.
+    fn filters(&self) -> impl Iterator<Item = (&'static str, &str, Filter)> {
+        let filters: [(_, _, Filter); 3] = [
+            ("experiment", &self.experiment, |record, name| {
+                record.run.experiment.as_str() == name
+            }),
+            ("server", &self.server, |record, name| {
+                record.run.server.name.as_str() == name
+            }),
+            ("sprint", &self.sprint, is_sprint),
+        ];
+        filters
+            .into_iter()
+            .filter_map(|(noun, name, of)| Some((noun, name.as_deref()?, of)))
+    }
+}
+
+type Filter = fn(&Record, &str) -> bool;
+
+fn did_you_mean(near: Option<&str>) -> String {
+    near.map_or("git agile status --all lists the runs".into(), |near| {
+        format!("did you mean `{near}`?")
+    })
 }
 
 fn is_sprint(record: &Record, name: &str) -> bool {
@@ -139,13 +119,11 @@ fn load(ctx: &Context, repository: &Repository) -> Result<Vec<Record>> {
 }
 
 fn one<'a>(all: &'a [Record], name: &str) -> Result<&'a Record> {
-    if all.is_empty() {
+    let Some(newest) = all.last() else {
         return Err(Error::usage("there are no runs yet").hint("git agile push"));
-    }
+    };
     if name == "@" {
-        return all
-            .last()
-            .ok_or_else(|| Error::usage("there are no runs yet"));
+        return Ok(newest);
     }
     if let Some(record) = all.iter().find(|record| record.run.id.as_str() == name) {
         return Ok(record);
@@ -154,20 +132,12 @@ fn one<'a>(all: &'a [Record], name: &str) -> Result<&'a Record> {
         .iter()
         .filter(|record| record.run.id.as_str().starts_with(name))
         .collect();
-    let shown = crate::terminal::clean(name);
+    let shown = clean(name);
     match meant.as_slice() {
         [record] => Ok(record),
         [] => {
-            let error = Error::usage(format!("there is no run `{shown}`"));
-            let near = crate::model::config::nearest(
-                name,
-                all.iter().map(|record| record.run.id.as_str()),
-            );
-            Err(error.hint(
-                near.map_or("git agile status --all lists the runs".into(), |near| {
-                    format!("did you mean `{near}`?")
-                }),
-            ))
+            let near = nearest(name, all.iter().map(|record| record.run.id.as_str()));
+            Err(Error::usage(format!("there is no run `{shown}`")).hint(did_you_mean(near)))
         }
         several => {
             let mut names: Vec<_> = several

@@ -11,7 +11,7 @@ use crate::deployment::connection::Asking;
 use crate::development::records::Record;
 use crate::error::{Error, Kind, Result};
 use crate::model::run::{Known, RunState};
-use crate::terminal::{Stream, Style, Table};
+use crate::terminal::{Stream, Style, Table, count};
 
 /// Runs and their states, all servers at once
 #[derive(Debug, Args)]
@@ -200,7 +200,8 @@ pub fn failed(records: &[Record]) -> Option<Error> {
         .filter(|record| record.known.state != RunState::Succeeded)
         .collect();
     let first = bad.first()?;
-    let said = format!("{} of {} runs did not succeed", bad.len(), records.len());
+    let all = count(records.len(), "run");
+    let said = format!("{} of {all} did not succeed", bad.len());
     let hint = match first.known.is_unlaunched() {
         true => format!("git agile deploy {}", first.run.commit.short()),
         false => format!("git agile logs {}", first.run.id),

@@ -13,6 +13,7 @@ use crate::deployment::scripts;
 use crate::deployment::trust::Agreements;
 use crate::development::records::{self, Record};
 use crate::error::{Error, Result};
+use crate::terminal::count;
 
 /// End runs: the whole process tree, by TERM, then after a grace by KILL
 #[derive(Debug, Args)]
@@ -55,7 +56,7 @@ pub fn run(args: StopArgs, ctx: &Context) -> Result<()> {
             return Err(Error::usage("stop asks first, and there is no terminal")
                 .hint("git agile stop --yes …"));
         }
-        if !ctx.confirm(&format!("Stop {} runs?", active.len()))? {
+        if !ctx.confirm(&format!("Stop {}?", count(active.len(), "run")))? {
             return Ok(());
         }
     }

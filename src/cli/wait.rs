@@ -12,6 +12,7 @@ use super::status::{failed, state_word};
 use crate::deployment::connection::Asking;
 use crate::development::records::{self, Record};
 use crate::error::{Error, Result};
+use crate::terminal::count;
 
 /// Block until runs have ended; the exit status is 0 when all succeeded, else 1
 #[derive(Debug, Args)]
@@ -62,15 +63,14 @@ pub fn run(args: WaitArgs, ctx: &Context) -> Result<()> {
             warn_unseen(ctx, &failures);
             has_warned = true;
         }
-        bar.set_message(format!("{left} of {} runs are going on", records.len()));
-        if args
-            .timeout
-            .is_some_and(|limit| begun.elapsed() >= Duration::from_secs(limit))
+        let all = count(records.len(), "run");
+        bar.set_message(format!("{left} of {all} going on"));
+        if let Some(limit) = args.timeout
+            && begun.elapsed() >= Duration::from_secs(limit)
         {
             bar.finish_and_clear();
-            return Err(
-                Error::step(format!("{left} runs are still going on")).hint("git agile status")
-            );
+            let said = format!("{left} of {all} had not ended after {limit} s");
+            return Err(Error::step(said).hint("git agile status"));
         }
         std::thread::sleep(pause);
         pause = (pause * 3 / 2).min(Duration::from_secs(10));

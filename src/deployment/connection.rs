@@ -19,6 +19,9 @@ use crate::terminal::{clean, clean_lines};
 /// The one command that is ever run on a server: it works in every login shell.
 const SHELL: &str = "exec /bin/sh -s";
 
+/// What mends a connection that was lost.
+const AGAIN: &str = "the same command again continues where this one stopped";
+
 /// A connection to one server, or this machine itself.
 pub struct Connection {
     server: Server,
@@ -305,9 +308,12 @@ impl Connection {
             Broken::Stalled => Error::unreachable(format!(
                 "{name}: no answer for 30 seconds; what was asked for may be done or not"
             ))
-            .hint("git agile status, or the same command again, which continues where this one stopped"),
+            .hint(AGAIN),
             Broken::Damaged(what) => {
-                Error::unreachable(format!("{name}: the answer is damaged: {what}"))
+                Error::unreachable(format!("{name}: the answer is damaged: {what}")).hint(format!(
+                    "the same command again; if it stays so, what does ssh {} true print?",
+                    self.server.host
+                ))
             }
         };
         if said.is_empty() {
@@ -322,16 +328,20 @@ impl Connection {
             "{}: the connection was lost {when}",
             self.server.name
         ))
-        .hint("the same command again continues where this one stopped")
+        .hint(AGAIN)
     }
 
     /// The error of a script that could not begin its raw answer.
     fn said_instead(&self, answer: &Answer) -> Error {
+        let name = &self.server.name;
         let error = answer.iter().find(|line| line[0] == "error");
-        let text = error
-            .and_then(|line| line.get(2))
-            .map_or("the server gave no data", String::as_str);
-        Error::step(format!("{}: {}", self.server.name, clean(text)))
+        let field = |index: usize| error.and_then(|line| Some(line.get(index)?.as_str()));
+        let text = field(2).unwrap_or("the server gave no data");
+        let hint = match field(1) {
+            Some("python") => format!("install python3 on {name}"),
+            _ => "git agile status shows what is known of the runs".to_string(),
+        };
+        Error::step(format!("{name}: {}", clean(text))).hint(hint)
     }
 }
 

@@ -312,10 +312,12 @@ impl Report {
 pub fn report(server: &Server, url: &str, asked: &[RunId], answer: &Answer) -> Report {
     let (seen, _) = sightings(answer);
     let lines = |word: &'static str| answer.iter().filter(move |line| line[0] == word);
-    let tail: Vec<&str> = lines("tail")
+    let mut tail: Vec<&str> = lines("tail")
         .filter_map(|line| line.get(1))
         .map(String::as_str)
         .collect();
+    // Runs that fail alike say the same.
+    tail.dedup();
     let hint = lines("hint")
         .find_map(|line| line.get(1))
         .map(|hint| clean(hint));
@@ -326,10 +328,10 @@ pub fn report(server: &Server, url: &str, asked: &[RunId], answer: &Answer) -> R
         } else {
             error.cause(tail.join("\n"))
         };
-        let hint = hint
-            .clone()
-            .or_else(|| hint_for(step, &tail.join("\n"), server, url));
-        hint.map_or(error.clone(), |hint| error.hint(hint))
+        match &hint {
+            Some(hint) => error.hint(hint),
+            None => error.hint(hint_for(step, &tail.join("\n"), server, url)),
+        }
     };
     let outcome = |id: &RunId| {
         if let Some(sighting) = seen.get(id) {
@@ -352,11 +354,11 @@ pub fn report(server: &Server, url: &str, asked: &[RunId], answer: &Answer) -> R
 }
 
 /// What mends a step that failed on a server.
-fn hint_for(step: &str, tail: &str, server: &Server, url: &str) -> Option<String> {
+fn hint_for(step: &str, tail: &str, server: &Server, url: &str) -> String {
     let said = tail.to_lowercase();
     let has = |text: &str| said.contains(text);
     let name = &server.name;
-    Some(match step {
+    match step {
         "git" => format!("install git on {name} (Debian, Ubuntu: sudo apt install git)"),
         "python" => format!("install it on {name}, or set `python` in [environment]"),
         "fetch" if has("host key verification failed") => {
@@ -390,6 +392,6 @@ fn hint_for(step: &str, tail: &str, server: &Server, url: &str) -> Option<String
         "launch" => format!(
             "git agile ssh {name} 'screen -ls; tmux ls' shows what works there; or set `launcher`"
         ),
-        _ => return None,
-    })
+        _ => format!("mend that on {name} (git agile ssh {name}), then the same command again"),
+    }
 }

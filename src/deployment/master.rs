@@ -63,6 +63,9 @@ pub(super) async fn open(
         Some(session) => Ok((session, false)),
         None => Err(Error::unreachable(format!(
             "{server}: ssh to {destination} ended right after it had connected"
+        ))
+        .hint(format!(
+            "ssh {destination} true must work and print nothing"
         ))),
     }
 }
@@ -88,6 +91,8 @@ pub(super) fn command(destination: &Destination) -> Result<std::process::Command
         "ForwardAgent=no",
         "-o",
         "ForwardX11=no",
+        "-o",
+        "LogLevel=ERROR", // no "Shared connection to … closed."
     ]);
     Ok(command)
 }

@@ -198,6 +198,7 @@ fn ended(facts: &Facts, exit: i32) -> RunState {
 
 fn exit_note(exit: i32) -> Option<String> {
     match exit {
+        130 => Some("interrupted (^C)".into()),
         137 => Some("killed (signal 9; out of memory?)".into()),
         139 => Some("crashed (signal 11)".into()),
         126 | 127 => Some("the command was not found or is not executable".into()),

@@ -54,7 +54,11 @@ pub fn push(args: &[OsString], output: &Output) -> Result<Pushed> {
         .spawn()
         .or_step(|| "cannot run `git`".into())
         .map_err(|error| error.hint("install git"))?;
-    let mut report = Report::default();
+    let mut report = Report {
+        is_verbose: has_flag(args, "--verbose", Some('v')),
+        ..Report::default()
+    };
+    let mut held = Vec::new();
     if let Some(stdout) = child.stdout.take() {
         let mut reader = BufReader::new(stdout);
         let mut line = Vec::new();
@@ -64,16 +68,19 @@ pub fn push(args: &[OsString], output: &Output) -> Result<Pushed> {
             > 0
         {
             let said = report.read(&line);
-            if own_porcelain {
-                output.bytes(&line)?;
-            } else if let Some(said) = said {
-                let is_refusal = said.starts_with(" !");
-                if !is_quiet || is_refusal {
-                    let _ = writeln!(std::io::stderr(), "{said}");
-                }
+            match said {
+                _ if own_porcelain => output.bytes(&line)?,
+                Some(Said::Ref(text)) if is_quiet => held.push(text),
+                Some(Said::Ref(text)) => show(&text),
+                Some(Said::Other(text)) if !is_quiet => output.data(&text)?,
+                _ => {}
             }
             line.clear();
         }
+    }
+    if report.has_refusal {
+        // Then git is not quiet about the others either.
+        held.iter().for_each(|text| show(text));
     }
     let status = child
         .wait()
@@ -85,12 +92,16 @@ pub fn push(args: &[OsString], output: &Output) -> Result<Pushed> {
     if has_flag(args, "--dry-run", Some('n')) {
         report.arrived.clear();
     } else if status == 0 && !is_quiet && !own_porcelain && report.is_all_up_to_date() {
-        let _ = writeln!(std::io::stderr(), "Everything up-to-date");
+        show("Everything up-to-date");
     }
     Ok(Pushed {
         status,
         arrived: report.arrived,
     })
+}
+
+fn show(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// The argument without what makes git quiet: nothing for `-q` and `--quiet`, `-u` for `-uq`.
@@ -250,19 +261,30 @@ pub fn git_host(url: &str) -> String {
         .to_string()
 }
 
+/// A line as git would have printed it without `--porcelain`.
+#[derive(Debug, PartialEq, Eq)]
+enum Said {
+    /// What became of a ref; on standard error.
+    Ref(String),
+    /// Something else, such as that a branch tracks another now; on standard output.
+    Other(String),
+}
+
 /// Reads the lines of `git push --porcelain` (git-push(1), OUTPUT).
 #[derive(Default)]
 struct Report {
+    is_verbose: bool,
     url: String,
     arrived: Vec<Arrived>,
     lines: usize,
     up_to_date: usize,
+    has_refusal: bool,
     width: usize,
 }
 
 impl Report {
     /// Takes in a line; gives what git would have printed for it without `--porcelain`.
-    fn read(&mut self, line: &[u8]) -> Option<String> {
+    fn read(&mut self, line: &[u8]) -> Option<Said> {
         let text = String::from_utf8_lossy(line);
         let text = text.trim_end_matches('\n');
         if let Some(url) = text.strip_prefix("To ") {
@@ -273,13 +295,14 @@ impl Report {
         let mut fields = text.splitn(3, '\t');
         let (Some(flag), Some(refs), Some(summary)) = (fields.next(), fields.next(), fields.next())
         else {
-            return (text != "Done").then(|| clean_bytes(text.as_bytes()));
+            return (text != "Done").then(|| Said::Other(clean_bytes(text.as_bytes())));
         };
         let (Some(flag), Some((local, remote))) = (flag.chars().next(), refs.split_once(':'))
         else {
-            return Some(clean_bytes(text.as_bytes()));
+            return Some(Said::Other(clean_bytes(text.as_bytes())));
         };
         self.lines += 1;
+        self.has_refusal |= flag == '!';
         if matches!(flag, ' ' | '+' | '*' | '=') {
             self.arrived.push(Arrived {
                 local: local.into(),
@@ -287,12 +310,15 @@ impl Report {
                 url: self.url.clone(),
             });
         }
-        if flag == '=' {
-            self.up_to_date += 1;
+        self.up_to_date += usize::from(flag == '=');
+        if flag == '=' && !self.is_verbose {
             return None;
         }
-        let head = (self.lines - self.up_to_date == 1)
-            .then(|| format!("To {}\n", clean_bytes(self.url.as_bytes())));
+        let shown = match self.is_verbose {
+            true => self.lines,
+            false => self.lines - self.up_to_date,
+        };
+        let head = (shown == 1).then(|| format!("To {}\n", clean_bytes(self.url.as_bytes())));
         let (summary, reason) = summary
             .split_once(" (")
             .map_or((summary, None), |(summary, rest)| (summary, Some(rest)));
@@ -310,7 +336,7 @@ impl Report {
             )
             .as_bytes(),
         );
-        Some(format!("{} {body}", head.unwrap_or_default()))
+        Some(Said::Ref(format!("{} {body}", head.unwrap_or_default())))
     }
 
     fn is_all_up_to_date(&self) -> bool {
@@ -345,7 +371,9 @@ mod tests {
             "-\t:refs/heads/gone\t[deleted]\n",
             "Done\n",
         ] {
-            said.extend(report.read(line.as_bytes()).map(|line| line + "\n"));
+            if let Some(Said::Ref(text)) = report.read(line.as_bytes()) {
+                said += &(text + "\n");
+            }
         }
         let arrived: Vec<_> = report
             .arrived

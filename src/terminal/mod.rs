@@ -9,3 +9,11 @@ mod table;
 pub use clean::{Escaper, clean, clean_bytes, clean_lines};
 pub use output::{Output, Stream, Style};
 pub use table::Table;
+
+/// `1 run`, `2 runs`.
+pub fn count(number: impl std::fmt::Display, noun: &str) -> String {
+    match number.to_string() {
+        one if one == "1" => format!("1 {noun}"),
+        many => format!("{many} {noun}s"),
+    }
+}

@@ -45,6 +45,14 @@ impl Lab {
         self.head()
     }
 
+    /// Commits although nothing has changed.
+    #[track_caller]
+    pub fn commit_nothing(&self, message: &str) -> String {
+        self.git(&["commit", "--quiet", "--allow-empty", "--message", message])
+            .succeeds();
+        self.head()
+    }
+
     /// The id of the commit that is checked out.
     #[track_caller]
     pub fn head(&self) -> String {

@@ -39,6 +39,7 @@ impl Script {
     pub fn finish(self) -> (Option<Answer>, Outcome) {
         let outcome = self.running.finish();
         let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
             .build()
             .expect("a runtime");
         let answer = runtime
