@@ -1,8 +1,17 @@
 //! What every command is given.
 
+use std::fs;
+use std::future::Future;
+use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use git2::Oid;
+
 use crate::development::repository::Repository;
-use crate::error::Result;
-use crate::terminal::Output;
+use crate::error::{Context as _, Error, Result};
+use crate::model::config::{Config, Layer, load};
+use crate::terminal::{Output, clean};
 
 /// The surroundings of one command; nothing is found through globals.
 pub struct Context {
@@ -18,4 +27,148 @@ impl Context {
     pub fn repository(&self) -> Result<Repository> {
         Repository::open()
     }
+
+    /// The configuration of `commit`: the person's own file, the commit's `agile.toml`, and `agile.local.toml` of
+    /// the work tree; later ones win.
+    ///
+    /// # Errors
+    /// [`Kind::Config`](crate::error::Kind::Config) when the commit has no `agile.toml`, or as [`load`].
+    pub fn config(&self, repository: &Repository, commit: Oid) -> Result<Config> {
+        let committed = repository.file_at(commit, "agile.toml")?.ok_or_else(|| {
+            let short = &commit.to_string()[..7];
+            let error = Error::config(format!("there is no agile.toml in commit {short}"));
+            if repository.root().join("agile.toml").exists() {
+                error.hint(
+                    "git add agile.toml, and commit it: the configuration is that of the commit",
+                )
+            } else {
+                error.hint("git agile init")
+            }
+        })?;
+        let mut layers = Vec::new();
+        if let Some(path) = personal_file()
+            && let Ok(content) = fs::read(&path)
+        {
+            layers.push(Layer {
+                file: path.display().to_string(),
+                content,
+                is_personal: true,
+            });
+        }
+        layers.push(Layer {
+            file: "agile.toml".into(),
+            content: committed,
+            is_personal: false,
+        });
+        if let Some(content) = read_plain(&repository.root().join("agile.local.toml"))? {
+            layers.push(Layer {
+                file: "agile.local.toml".into(),
+                content,
+                is_personal: false,
+            });
+        }
+        load(&layers, &project_name(repository))
+    }
+
+    /// Runs `future` to its end on this thread.
+    ///
+    /// # Errors
+    /// What `future` gives, and [`Kind::Step`](crate::error::Kind::Step) when the system lacks what it needs.
+    pub fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime
+            .or_step(|| "cannot wait for events".into())?
+            .block_on(future)
+    }
+
+    /// Whether a person can be asked.
+    pub fn can_ask(&self) -> bool {
+        io::stderr().is_terminal() && fs::File::open("/dev/tty").is_ok()
+    }
+
+    /// Asks on the terminal and gives the line typed, or `default` for an empty one.
+    ///
+    /// # Errors
+    /// [`Kind::Interrupted`](crate::error::Kind::Interrupted) when the terminal ends the input.
+    pub fn ask(&self, question: &str, default: &str) -> Result<String> {
+        let prompt = match default {
+            "" => format!("{}: ", clean(question)),
+            default => format!("{} [{}]: ", clean(question), clean(default)),
+        };
+        let mut line = String::new();
+        let read = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/tty")
+            .and_then(|mut terminal| {
+                self.output.progress().suspend(|| {
+                    terminal.write_all(prompt.as_bytes())?;
+                    io::BufReader::new(terminal).read_line(&mut line)
+                })
+            });
+        match read.or_step(|| "cannot ask on the terminal".into())? {
+            0 => Err(Error::new(
+                crate::error::Kind::Interrupted,
+                "nothing was answered",
+            )),
+            _ if line.trim().is_empty() => Ok(default.to_string()),
+            _ => Ok(line.trim().to_string()),
+        }
+    }
+
+    /// Asks a question that `y` or `yes` agrees to.
+    ///
+    /// # Errors
+    /// As [`Context::ask`].
+    pub fn confirm(&self, question: &str) -> Result<bool> {
+        let answer = self.ask(&format!("{question} [y/N]"), "")?;
+        Ok(matches!(answer.to_lowercase().as_str(), "y" | "yes"))
+    }
+}
+
+/// The folder's name, for a server without `path`.
+pub(super) fn project_name(repository: &Repository) -> String {
+    let name = repository
+        .root()
+        .canonicalize()
+        .ok()
+        .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+    name.unwrap_or_else(|| "project".to_string())
+}
+
+/// `~/.config/git-agile/config.toml`: a person's own servers.
+fn personal_file() -> Option<PathBuf> {
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let config = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
+    Some(config.join("git-agile/config.toml"))
+}
+
+/// A plain file of the work tree, at most just over a megabyte; nothing when there is none. A link or device that a
+/// commit has put there is not followed.
+fn read_plain(path: &Path) -> Result<Option<Vec<u8>>> {
+    let cannot = || format!("cannot read {}", path.display());
+    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
+    let file = match fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(flags as i32)
+        .open(path)
+    {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::config(cannot()).cause(error)),
+    };
+    if !file.metadata().or_config(cannot)?.is_file() {
+        return Err(Error::config(cannot()).cause("it is not a plain file"));
+    }
+    let mut content = Vec::new();
+    file.take((1 << 20) + 1)
+        .read_to_end(&mut content)
+        .or_config(cannot)?;
+    Ok(Some(content))
 }

@@ -4,7 +4,10 @@
 //! executable, and [`git`] is the only door to it.
 
 pub mod git;
+pub mod hooks;
 pub mod pre_commit;
+pub mod push;
+pub mod records;
 pub mod repository;
 pub mod requirements;
 pub mod tracked;

@@ -322,9 +322,7 @@ fn make_readable(file: &std::fs::File) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     let old = rustix::process::umask(rustix::fs::Mode::empty());
     rustix::process::umask(old);
-    file.set_permissions(std::fs::Permissions::from_mode(
-        0o666 & !u32::from(old.bits()),
-    ))
+    file.set_permissions(std::fs::Permissions::from_mode(0o666 & !old.bits()))
 }
 
 #[cfg(not(unix))]

@@ -1,1 +1,7 @@
-//! model
+//! The nouns that all stages share: names that cannot hold bad values, the configuration, runs and their states.
+
+pub mod config;
+pub mod names;
+pub mod run;
+pub mod shell;
+pub mod value;

@@ -164,7 +164,7 @@ fn respecified(
         return None;
     }
     // `numpy == 1.2` keeps its blanks.
-    let blank = inner.starts_with("== ").then_some(" ").unwrap_or_default();
+    let blank = if inner.starts_with("== ") { " " } else { "" };
     let new = specifier(pin, version, local || inner.contains('+'));
     Some(match new.strip_prefix("==") {
         Some(version) => format!("=={blank}{version}"),

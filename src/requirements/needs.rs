@@ -98,10 +98,13 @@ pub struct File {
     pub scan: std::sync::Arc<Scan>,
 }
 
+/// What provides an import, by the parts of its name that decide.
+type Answers = Vec<(String, Answer)>;
+
 /// Sorts out what `files` import: the project's own, the standard library's, and what distributions provide.
 pub fn needs(files: &[File], project: &Project, resolver: &Resolver, settings: &Settings) -> Needs {
     let mut needs = Needs::default();
-    let mut answers: HashMap<(&str, &[String]), Vec<(String, Answer)>> = HashMap::new();
+    let mut answers: HashMap<(&str, &[String]), Answers> = HashMap::new();
     let mut found: BTreeMap<(String, Answer), Use> = BTreeMap::new();
     for file in files {
         let development = is_development(&file.path);

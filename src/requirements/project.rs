@@ -153,10 +153,8 @@ impl Project {
             .rsplit_once('.')
             .is_some_and(|(stem, _)| stem == top);
         let on_path = |root: &str| self.provides(root, path, module, names);
-        if (!in_package || legacy)
-            && on_path(folder)
-            && !(own && !self.folders.contains(&join(folder, top)))
-        {
+        let itself = own && !self.folders.contains(&join(folder, top));
+        if (!in_package || legacy) && !itself && on_path(folder) {
             return Local::Yes;
         }
         let mut above = folder;

@@ -222,7 +222,7 @@ impl<'s> Scanner<'s> {
     fn simple_statement(&mut self) {
         match lex::word(self.source, self.at) {
             b"import" => self.import(),
-            b"from" => self.from_import(),
+            b"from" => self.import_from(),
             word @ (b"print" | b"exec") => self.python2(word),
             _ => {}
         }

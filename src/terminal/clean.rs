@@ -37,6 +37,45 @@ pub fn clean_bytes(bytes: &[u8]) -> String {
     out
 }
 
+/// [`clean_lines`] for a stream of bytes that arrives in pieces: a character that is cut in two is kept for the next.
+#[derive(Debug, Default)]
+pub struct Escaper {
+    kept: Vec<u8>,
+}
+
+impl Escaper {
+    /// The harmless form of the next `bytes`. Line feeds and tabs stay, and a carriage return too: a progress bar
+    /// needs it, and it cannot leave its line.
+    pub fn escape(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut all = std::mem::take(&mut self.kept);
+        all.extend_from_slice(bytes);
+        let mut out = String::with_capacity(all.len());
+        let mut chunks = all.utf8_chunks().peekable();
+        while let Some(chunk) = chunks.next() {
+            for c in chunk.valid().chars() {
+                match c {
+                    '\n' | '\t' | '\r' => out.push(c),
+                    _ => push_clean(&mut out, c),
+                }
+            }
+            let is_last = chunks.peek().is_none();
+            if is_last && is_beginning(chunk.invalid()) {
+                self.kept = chunk.invalid().to_vec();
+                break;
+            }
+            for byte in chunk.invalid() {
+                out.push_str(&format!("\\x{byte:02x}"));
+            }
+        }
+        out.into_bytes()
+    }
+}
+
+/// Whether `bytes` may become a character when more come.
+fn is_beginning(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
+}
+
 fn push_clean(out: &mut String, c: char) {
     match c {
         c if c.is_ascii_control() => out.push_str(&format!("\\x{:02x}", c as u32)),
@@ -69,6 +108,17 @@ mod tests {
         );
         assert_eq!(clean_bytes(b"ok\xff\x1b"), "ok\\xff\\x1b");
         assert_eq!(clean_lines("a\r\nb\tc\rd"), "a\nb\tc\\x0dd");
+    }
+
+    #[test]
+    fn a_stream_may_be_cut_anywhere() {
+        let text = "數 é\n\u{1b}[1m\r".as_bytes();
+        for at in 0..text.len() {
+            let mut escaper = Escaper::default();
+            let mut out = escaper.escape(&text[..at]);
+            out.extend(escaper.escape(&text[at..]));
+            assert_eq!(String::from_utf8(out).unwrap(), "數 é\n\\x1b[1m\r");
+        }
     }
 
     proptest! {

@@ -6,6 +6,6 @@ mod clean;
 mod output;
 mod table;
 
-pub use clean::{clean, clean_bytes, clean_lines};
+pub use clean::{Escaper, clean, clean_bytes, clean_lines};
 pub use output::{Output, Stream, Style};
 pub use table::Table;

@@ -1,0 +1,63 @@
+//! `git agile logs`.
+
+use clap::Args;
+use tokio::io::AsyncReadExt;
+
+use super::Context;
+use super::look::{check_trust, server_of};
+use super::select::one_run;
+use crate::deployment::connection::{Asking, Connection};
+use crate::deployment::scripts;
+use crate::deployment::trust::Agreements;
+use crate::error::{Error, Result};
+use crate::terminal::Escaper;
+
+/// What a run has printed
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// The run: any unambiguous beginning of its id, or `@` for the newest
+    #[arg(default_value = "@")]
+    run: String,
+    /// Show more as it comes, until the run ends
+    #[arg(long, short)]
+    follow: bool,
+    /// Show the last N lines; without it all of them, or the last 10 with --follow
+    #[arg(long, short = 'n', value_name = "N")]
+    lines: Option<u32>,
+}
+
+/// Runs the command: byte for byte into a file or pipe, escaped on a terminal.
+///
+/// # Errors
+/// [`Kind::Unreachable`](crate::error::Kind::Unreachable), or [`Kind::Step`](crate::error::Kind::Step) when the server
+/// has no log of the run.
+pub fn run(args: LogsArgs, ctx: &Context) -> Result<()> {
+    let repository = ctx.repository()?;
+    let record = one_run(ctx, &repository, &args.run)?;
+    let server = server_of(&record.run.server);
+    check_trust(&Agreements::load()?, &repository, &server)?;
+    let lines = args.lines.or(args.follow.then_some(10));
+    let call = scripts::logs(&server.path, &record.run.id, lines, args.follow);
+    let mut escaper = ctx.output.is_read().then(Escaper::default);
+    ctx.block_on(async {
+        let connection = Connection::open(&server, Asking::OnTerminal).await?;
+        connection
+            .stream(&call, async |stream| {
+                let mut buffer = vec![0u8; 64 << 10];
+                loop {
+                    let count = stream.read(&mut buffer).await.map_err(|error| {
+                        Error::unreachable(format!("{}: the connection was lost", server.name))
+                            .cause(error)
+                    })?;
+                    if count == 0 {
+                        return Ok(());
+                    }
+                    match &mut escaper {
+                        Some(escaper) => ctx.output.bytes(&escaper.escape(&buffer[..count]))?,
+                        None => ctx.output.bytes(&buffer[..count])?,
+                    }
+                }
+            })
+            .await
+    })
+}

@@ -1,0 +1,203 @@
+//! `git agile status`.
+
+use clap::Args;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::look::{look, now, warn_unseen};
+use super::select::Selection;
+use super::{Context, show};
+use crate::deployment::connection::Asking;
+use crate::development::records::Record;
+use crate::error::{Error, Kind, Result};
+use crate::model::run::{Known, RunState};
+use crate::terminal::{Stream, Style, Table};
+
+/// Runs and their states, all servers at once
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    selection: Selection,
+    /// Print a JSON array, one object a run, as `git agile show --json` does
+    #[arg(long)]
+    json: bool,
+    /// Look again every two seconds until all runs have ended
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Kind::Unreachable`] when a server could not be seen; its runs are shown as they were last known.
+pub fn run(args: StatusArgs, ctx: &Context) -> Result<()> {
+    let repository = ctx.repository()?;
+    loop {
+        let records = args.selection.records(ctx, &repository)?;
+        let (records, failures) = ctx.block_on(look(&repository, records, Asking::OnTerminal))?;
+        if args.json {
+            let runs: Vec<_> = records.iter().map(show::json).collect();
+            let text = serde_json::to_string_pretty(&runs)
+                .map_err(|error| Error::step(error.to_string()))?;
+            ctx.output.data(&text)?;
+        } else {
+            print(ctx, &records)?;
+        }
+        warn_unseen(ctx, &failures);
+        if args.watch && records.iter().any(|record| !record.known.state.is_end()) {
+            std::thread::sleep(std::time::Duration::from_secs(2));
+            ctx.output.data("")?;
+            continue;
+        }
+        return match failures
+            .into_iter()
+            .map(|(_, error)| error.kind)
+            .max_by_key(|kind| kind.status())
+        {
+            // Each failure has been said.
+            Some(kind) => Err(Error::new(kind, "")),
+            None => Ok(()),
+        };
+    }
+}
+
+fn print(ctx: &Context, records: &[Record]) -> Result<()> {
+    if records.is_empty() {
+        ctx.output.say("There are no runs yet.");
+        return Ok(());
+    }
+    let mut rest = records;
+    while let Some(first) = rest.first() {
+        let count = rest
+            .iter()
+            .take_while(|record| record.run.sprint == first.run.sprint)
+            .count();
+        let (sprint, later) = rest.split_at(count);
+        print_sprint(ctx, sprint)?;
+        rest = later;
+        if !rest.is_empty() {
+            ctx.output.data("")?;
+        }
+    }
+    let waiting = records
+        .iter()
+        .filter(|record| record.known.state.is_end() && record.known.fetched.is_none())
+        .count();
+    if waiting > 0 {
+        ctx.output.say(&format!(
+            "\n{waiting} ended, not fetched: git agile fetch-results"
+        ));
+    }
+    Ok(())
+}
+
+fn print_sprint(ctx: &Context, records: &[Record]) -> Result<()> {
+    let Some(Record { run, .. }) = records.first() else {
+        return Ok(());
+    };
+    let head = format!(
+        "{}  {}  {}",
+        run.commit.short(),
+        clock(run.asked),
+        run.subject
+    );
+    ctx.output
+        .data(&ctx.output.paint(Stream::Data, Style::Bold, &head))?;
+    let mut table = Table::new(&["RUN", "SERVER", "STATE", "TIME", "PARAMETERS", "NOTE"]);
+    for Record { run, known, .. } in records {
+        table.row([
+            run.id.to_string(),
+            run.server.name.to_string(),
+            state_word(known),
+            duration(known),
+            parameters(run),
+            note(known),
+        ]);
+    }
+    for (index, line) in table.lines().into_iter().enumerate() {
+        let style = match index.checked_sub(1).map(|index| records[index].known.state) {
+            None => Style::Dim,
+            Some(RunState::Succeeded) => Style::Good,
+            Some(RunState::Failed | RunState::Lost | RunState::TimedOut) => Style::Bad,
+            Some(RunState::Asked | RunState::Stopped) => Style::Note,
+            Some(RunState::Running | RunState::Queued) => Style::Plain,
+        };
+        ctx.output.data(&format!(
+            "  {}",
+            ctx.output.paint(Stream::Data, style, &line)
+        ))?;
+    }
+    Ok(())
+}
+
+/// The state, with the exit status where it says more.
+pub fn state_word(known: &Known) -> String {
+    match (known.state, known.exit) {
+        (RunState::Failed, Some(exit)) => format!("failed ({exit})"),
+        (RunState::Asked, _) => "not confirmed".to_string(),
+        (state, _) => state.to_string(),
+    }
+}
+
+/// `name=value` of each parameter.
+pub fn parameters(run: &crate::model::run::Run) -> String {
+    let pairs: Vec<_> = run
+        .parameters
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    pairs.join(" ")
+}
+
+fn note(known: &Known) -> String {
+    let mut notes = Vec::new();
+    notes.extend(known.note.clone());
+    if let Some(seen) = known.seen.filter(|_| !known.state.is_end()) {
+        let age = now() - seen;
+        if age > 5 {
+            notes.push(format!("last seen {} ago", span(age)));
+        }
+    }
+    if known.fetched.is_some() {
+        notes.push("fetched".to_string());
+    }
+    notes.join("; ")
+}
+
+/// How long the run has been running, or ran.
+fn duration(known: &Known) -> String {
+    match (known.started, known.since) {
+        (Some(started), Some(ended)) if known.state.is_end() => span(ended - started),
+        (Some(started), _) if known.state == RunState::Running => span(now() - started),
+        _ => String::new(),
+    }
+}
+
+/// Seconds as a person says them.
+pub fn span(seconds: i64) -> String {
+    match seconds.max(0) {
+        seconds @ 0..60 => format!("{seconds}s"),
+        seconds @ 60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        seconds @ 3600..86400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+        seconds => format!("{}d{:02}h", seconds / 86400, seconds / 3600 % 24),
+    }
+}
+
+/// A time as the person's clock shows it.
+pub fn clock(seconds: i64) -> String {
+    let time = Timestamp::from_second(seconds)
+        .unwrap_or_default()
+        .to_zoned(TimeZone::system());
+    time.strftime("%Y-%m-%d %H:%M").to_string()
+}
+
+/// The error of runs that did not succeed, for commands whose exit status says so.
+pub fn failed(records: &[Record]) -> Option<Error> {
+    let bad: Vec<_> = records
+        .iter()
+        .filter(|record| record.known.state != RunState::Succeeded)
+        .collect();
+    let first = bad.first()?;
+    let said = format!("{} of {} runs did not succeed", bad.len(), records.len());
+    Some(Error::new(Kind::Check, said).hint(format!("git agile logs {}", first.run.id)))
+}

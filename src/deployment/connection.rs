@@ -1,0 +1,328 @@
+//! A way to run scripts on a server.
+
+use std::process::Stdio;
+
+use openssh::Session;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+
+use super::master;
+pub use super::master::Asking;
+use super::protocol::{Answer, Broken, Call, Nonce, read_answer, read_raw_opening};
+use crate::development::git;
+use crate::error::{Context as _, Error, Result};
+use crate::model::config::Server;
+use crate::model::names::Host;
+use crate::terminal::{clean, clean_lines};
+
+/// The one command that is ever run on a server: it works in every login shell.
+const SHELL: &str = "exec /bin/sh -s";
+
+/// A connection to one server, or this machine itself.
+pub struct Connection {
+    server: Server,
+    link: Link,
+}
+
+enum Link {
+    Local,
+    Ssh { session: Session, is_reused: bool },
+}
+
+type Reader = BufReader<Box<dyn AsyncRead + Unpin + Send>>;
+
+/// A started shell: its streams, and what keeps it.
+struct Shell<'a> {
+    input: Box<dyn AsyncWrite + Unpin + Send + 'a>,
+    output: Reader,
+    errors: Box<dyn AsyncRead + Unpin + Send>,
+    child: Child<'a>,
+}
+
+enum Child<'a> {
+    Local(Box<tokio::process::Child>),
+    Ssh(openssh::Child<&'a Session>),
+}
+
+impl Connection {
+    /// A connection to `server`: one that is open already, or a new one.
+    ///
+    /// # Errors
+    /// [`Kind::Unreachable`](crate::error::Kind::Unreachable) with the reason and what mends it.
+    pub async fn open(server: &Server, asking: Asking) -> Result<Self> {
+        let link = match &server.host {
+            Host::Local => Link::Local,
+            Host::Ssh(destination) => {
+                let (session, is_reused) = master::open(&server.name, destination, asking).await?;
+                Link::Ssh { session, is_reused }
+            }
+        };
+        Ok(Connection {
+            server: server.clone(),
+            link,
+        })
+    }
+
+    /// The server at its end.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Runs `call` on the server and gives its answer, passing on what it says meanwhile. Every call can be
+    /// repeated, so one that an old connection lost is made again over a new one, once.
+    ///
+    /// # Errors
+    /// [`Kind::Unreachable`](crate::error::Kind::Unreachable) when there is no complete answer: then it is not known
+    /// how far the call came.
+    pub async fn call(&mut self, call: &Call, mut progress: impl FnMut(&str)) -> Result<Answer> {
+        match self.call_once(call, &mut progress).await {
+            Err(error)
+                if matches!(
+                    self.link,
+                    Link::Ssh {
+                        is_reused: true,
+                        ..
+                    }
+                ) =>
+            {
+                let fresh = Connection::open(&self.server, Asking::Never)
+                    .await
+                    .map_err(|_| error)?;
+                *self = fresh;
+                self.call_once(call, &mut progress).await
+            }
+            result => result,
+        }
+    }
+
+    async fn call_once(&self, call: &Call, progress: &mut impl FnMut(&str)) -> Result<Answer> {
+        let nonce = nonce()?;
+        let text = call
+            .text(&nonce)
+            .or_step(|| format!("{}: cannot send the script", self.server.name))?;
+        let Shell {
+            mut input,
+            mut output,
+            errors,
+            child,
+        } = self.shell().await?;
+        let write = async move {
+            // A server that stops reading says so by ending its answer.
+            let _ = input.write_all(&text).await;
+            let _ = input.shutdown().await;
+        };
+        let read = read_answer(&mut output, &nonce, progress);
+        let (answer, (), said) = tokio::join!(read, write, tail_of(errors));
+        let answer = answer.map_err(|broken| self.broken(broken, &said));
+        // The status of a channel proves nothing, but waiting for it leaves no process behind.
+        child.finish().await;
+        answer
+    }
+
+    /// Runs `call` on the server and gives its raw answer to `receive`.
+    ///
+    /// # Errors
+    /// As [`Connection::call`]; [`Kind::Step`](crate::error::Kind::Step) when the server says why there is none;
+    /// and what `receive` returns.
+    pub async fn stream<T>(
+        &self,
+        call: &Call,
+        receive: impl AsyncFnOnce(&mut (dyn AsyncRead + Unpin + Send)) -> Result<T>,
+    ) -> Result<T> {
+        let nonce = nonce()?;
+        self.stream_as(&nonce, call, receive).await
+    }
+
+    /// [`Connection::stream`] with a nonce that the call's arguments name too.
+    ///
+    /// # Errors
+    /// As [`Connection::stream`].
+    pub async fn stream_as<T>(
+        &self,
+        nonce: &Nonce,
+        call: &Call,
+        receive: impl AsyncFnOnce(&mut (dyn AsyncRead + Unpin + Send)) -> Result<T>,
+    ) -> Result<T> {
+        let text = call
+            .text(nonce)
+            .or_step(|| format!("{}: cannot send the script", self.server.name))?;
+        let Shell {
+            mut input,
+            mut output,
+            errors,
+            child,
+        } = self.shell().await?;
+        let write = async move {
+            let _ = input.write_all(&text).await;
+            let _ = input.shutdown().await;
+        };
+        let read = async {
+            match read_raw_opening(&mut output, nonce).await {
+                Ok(None) => Ok(receive(&mut output).await),
+                Ok(Some(answer)) => Ok(Err(self.said_instead(&answer))),
+                Err(broken) => Err(broken),
+            }
+        };
+        let (result, (), said) = tokio::join!(read, write, tail_of(errors));
+        child.finish().await;
+        result.map_err(|broken| self.broken(broken, &said))?
+    }
+
+    /// A program that runs `text` on the server with this terminal, through the open connection.
+    ///
+    /// # Errors
+    /// [`Kind::Step`](crate::error::Kind::Step) when there is no place for control sockets.
+    pub fn terminal_command(&self, text: Option<&str>) -> Result<std::process::Command> {
+        match &self.server.host {
+            Host::Local => {
+                let mut command = std::process::Command::new("/bin/sh");
+                git::without_repository(&mut command);
+                if let Some(text) = text {
+                    command.arg("-c").arg(text);
+                }
+                Ok(command)
+            }
+            Host::Ssh(destination) => {
+                let mut command = master::command(destination)?;
+                command
+                    .arg("-t")
+                    .arg("--")
+                    .arg(destination.as_str())
+                    .args(text);
+                Ok(command)
+            }
+        }
+    }
+
+    async fn shell(&self) -> Result<Shell<'_>> {
+        match &self.link {
+            Link::Local => self.local_shell(),
+            Link::Ssh { session, .. } => {
+                let mut command = session.raw_command(SHELL);
+                command
+                    .stdin(openssh::Stdio::piped())
+                    .stdout(openssh::Stdio::piped())
+                    .stderr(openssh::Stdio::piped());
+                let lost = || format!("{}: the connection was lost", self.server.name);
+                let mut child = command
+                    .spawn()
+                    .await
+                    .map_err(|error| Error::unreachable(lost()).cause(error))?;
+                match (
+                    child.stdin().take(),
+                    child.stdout().take(),
+                    child.stderr().take(),
+                ) {
+                    (Some(input), Some(output), Some(errors)) => Ok(Shell {
+                        input: Box::new(input),
+                        output: BufReader::new(Box::new(output)),
+                        errors: Box::new(errors),
+                        child: Child::Ssh(child),
+                    }),
+                    _ => Err(Error::unreachable(lost())),
+                }
+            }
+        }
+    }
+
+    /// A shell on this machine, without anything of the repository or session that we were started in, and in a
+    /// process group of its own: an interrupt typed here ends us, not a deployment half way.
+    fn local_shell(&self) -> Result<Shell<'_>> {
+        let mut command = std::process::Command::new("/bin/sh");
+        git::without_repository(&mut command)
+            .arg("-s")
+            .env_remove("VIRTUAL_ENV")
+            .env_remove("PYTHONHOME");
+        if let Some(home) = std::env::home_dir() {
+            command.current_dir(home);
+        }
+        let mut command = tokio::process::Command::from(command);
+        command
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .or_step(|| "cannot run /bin/sh on this machine".into())?;
+        match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
+            (Some(input), Some(output), Some(errors)) => Ok(Shell {
+                input: Box::new(input),
+                output: BufReader::new(Box::new(output)),
+                errors: Box::new(errors),
+                child: Child::Local(Box::new(child)),
+            }),
+            _ => Err(Error::step("cannot talk to /bin/sh on this machine")),
+        }
+    }
+
+    fn broken(&self, broken: Broken, said: &str) -> Error {
+        let name = &self.server.name;
+        let error = match &broken {
+            Broken::Silent { noise } if noise.trim().is_empty() && said.is_empty() => {
+                Error::unreachable(format!(
+                    "{name}: the connection was lost before the server answered"
+                ))
+                .hint("the same command again continues where this one stopped")
+            }
+            Broken::Silent { noise } => {
+                let error = Error::unreachable(format!(
+                    "{name}: the server did not run the script; its login shell may print or read in its start-up file"
+                ));
+                let first = noise
+                    .lines()
+                    .chain(said.lines())
+                    .find(|line| !line.trim().is_empty());
+                let error = first.map_or(error.clone(), |line| error.cause(clean(line)));
+                return error.hint(format!(
+                    "ssh {} true, which must print nothing",
+                    self.server.host
+                ));
+            }
+            Broken::Cut | Broken::Io(_) => Error::unreachable(format!(
+                "{name}: the connection was lost in the middle of the answer"
+            ))
+            .hint("the same command again continues where this one stopped"),
+            Broken::Damaged(what) => {
+                Error::unreachable(format!("{name}: the answer is damaged: {what}"))
+            }
+        };
+        if said.is_empty() {
+            error
+        } else {
+            error.cause(clean_lines(said))
+        }
+    }
+
+    /// The error of a script that could not begin its raw answer.
+    fn said_instead(&self, answer: &Answer) -> Error {
+        let error = answer.iter().find(|line| line[0] == "error");
+        let text = error
+            .and_then(|line| line.get(2))
+            .map_or("the server gave no data", String::as_str);
+        Error::step(format!("{}: {}", self.server.name, clean(text)))
+    }
+}
+
+impl Child<'_> {
+    async fn finish(self) {
+        match self {
+            Child::Local(mut child) => drop(child.wait().await),
+            Child::Ssh(child) => drop(child.wait().await),
+        }
+    }
+}
+
+fn nonce() -> Result<Nonce> {
+    Nonce::new().or_step(|| "cannot read random numbers from /dev/urandom".into())
+}
+
+/// The last two kilobytes of a stream that is read to its end.
+async fn tail_of(mut stream: impl AsyncRead + Unpin) -> String {
+    let (mut kept, mut buffer) = (Vec::new(), [0u8; 4096]);
+    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+        kept.extend_from_slice(&buffer[..count]);
+        let excess = kept.len().saturating_sub(2048);
+        kept.drain(..excess);
+    }
+    String::from_utf8_lossy(&kept).trim().to_string()
+}

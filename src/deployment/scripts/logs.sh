@@ -1,0 +1,33 @@
+# shellcheck shell=sh disable=SC2034,SC2154,SC2015,SC2088
+# A run's output, as it is. Uses lib.sh and status.sh.
+
+# agile_logs PATH ID LINES FOLLOW: the last LINES lines (`all`: everything) after a line that says so; with FOLLOW
+# `follow`, more as it comes, until the run ends or nobody listens any more.
+agile_logs() {
+	id=$2
+	if ! enter_base "$1" || [ ! -d "$base/runs/$id" ]; then
+		fail absent "there is no run $id in ${base:-$1}"
+	fi
+	log=$base/runs/$id/log
+	[ -f "$log" ] || fail absent "the run has not written a log"
+	printf '%s raw\n' "$nonce"
+	case $3 in all) lines=+1 ;; *) lines=$3 ;; esac
+	if [ "$4" != follow ]; then
+		exec tail -n "$lines" "$log"
+	fi
+	identify
+	tail -n "$lines" -f "$log" &
+	tail=$!
+	while kill -0 "$tail" 2>/dev/null && kill -0 "$PPID" 2>/dev/null; do
+		run_facts "$id"
+		case $seen in
+		alive | claimed | elsewhere) ;;
+		*) [ "$agile_exit" = '-' ] && [ ! -d "$base/runs/$id/started" ] || break ;;
+		esac
+		sleep 1
+	done
+	# The last lines that were written before the end.
+	sleep 1
+	kill "$tail" 2>/dev/null
+	exit 0
+}

@@ -1,0 +1,132 @@
+# shellcheck shell=sh disable=SC2034,SC2154,SC2015,SC2088
+# Ends runs: the whole tree gets TERM, a grace, then KILL, and a look that nothing is left. Uses lib.sh and status.sh.
+
+# agile_stop PATH GRACE ID...: GRACE in seconds.
+agile_stop() {
+	enter_base "$1" || {
+		answer_line nothing
+		return
+	}
+	grace=$2
+	shift 2
+	identify
+	answer_line clock "$(now)"
+	while [ $# -gt 1 ]; do
+		stop_run "$1"
+		shift
+	done
+}
+
+stop_run() {
+	run=$base/runs/$1
+	if [ ! -d "$run" ]; then
+		answer_line run "$1" look absent
+		return
+	fi
+	if [ -s "$run/exit" ]; then
+		run_facts "$1"
+		answer_line run "$1" ended "$facts"
+		return
+	fi
+	# A runner that has not begun yet finds this and ends at once.
+	mkdir "$run/stop" 2>/dev/null
+	if [ -d "$run/started" ]; then
+		progress "stopping $1"
+		stop_tree "$1"
+		deadline=$(($(now) + 5))
+		until [ -s "$run/exit" ] || [ "$(now)" -gt "$deadline" ]; do
+			run_facts "$1"
+			case $seen in alive) nap ;; *) break ;; esac
+		done
+	fi
+	run_facts "$1"
+	answer_line run "$1" "stopped${processes:+ $(printf '%s' "$processes" | wc -w | tr -d ' ') left}" "$facts"
+}
+
+stop_tree() {
+	find_processes "$1"
+	signal TERM
+	deadline=$(($(now) + grace))
+	while any_alive && [ "$(now)" -lt "$deadline" ]; do nap; done
+	# What was started meanwhile, and what took no notice.
+	for agile_try in 1 2 3; do
+		find_processes "$1"
+		[ -n "$processes" ] || return 0
+		signal KILL
+		nap
+	done
+	find_processes "$1"
+}
+
+signal() {
+	for agile_pid in $processes; do
+		kill "-$1" "$agile_pid" 2>/dev/null
+	done
+}
+
+any_alive() {
+	for agile_pid in $processes; do
+		ticks_of "$agile_pid"
+		[ -z "$ticks" ] || return 0
+	done
+	return 1
+}
+
+# find_processes ID: sets `processes`: all that descends from the runner, which itself is left to write the end, and
+# all that carries the run's id in its environment, wherever it has gone. A recorded process counts only when it is
+# still the same one.
+find_processes() {
+	roots=
+	run_facts "$1"
+	for agile_process in "$agile_runner" "$agile_program"; do
+		[ -n "$agile_process" ] || continue
+		look "${agile_process%% *}" "${agile_process##* }" "$agile_boot" "$agile_host"
+		[ "$seen" != alive ] || roots="$roots ${agile_process%% *}"
+	done
+	processes=$(
+		{
+			for pid in $roots; do echo "root $pid"; done
+			for pid in $(marked "$1"); do echo "marked $pid"; done
+			process_table
+		} | awk -v runner="${agile_runner%% *}" -v self=$$ '
+			$1 == "root" { inside[$2] = 1; next }
+			$1 == "marked" { inside[$2] = 1; next }
+			{ parent[$1] = $2 }
+			END {
+				do {
+					grew = 0
+					for (pid in parent)
+						if (!(pid in inside) && (parent[pid] in inside)) { inside[pid] = 1; grew = 1 }
+				} while (grew)
+				for (pid in inside) if (pid in parent && pid != runner && pid != self) print pid
+			}'
+	)
+}
+
+# marked ID: the processes of this person whose environment names the run (Linux only).
+marked() {
+	[ -r /proc/self/environ ] || return 0
+	# shellcheck disable=SC2013 # file names without spaces
+	for agile_file in $(grep -l "AGILE_RUN=$1" /proc/[0-9]*/environ 2>/dev/null); do
+		if tr '\0' '\n' <"$agile_file" 2>/dev/null | grep -qx "AGILE_RUN=$1"; then
+			agile_file=${agile_file#/proc/}
+			echo "${agile_file%/environ}"
+		fi
+	done
+}
+
+# process_table: pid and parent of every process that is not a zombie.
+process_table() {
+	if [ -r /proc/self/stat ]; then
+		for agile_file in /proc/[0-9]*/stat; do
+			{ IFS= read -r agile_stat <"$agile_file"; } 2>/dev/null || continue
+			agile_pid=${agile_stat%% *}
+			agile_stat=${agile_stat##*') '}
+			case $agile_stat in Z* | X*) continue ;; esac
+			agile_stat=${agile_stat#? }
+			echo "$agile_pid ${agile_stat%% *}"
+		done
+	else
+		ps -A -o pid= -o ppid= -o stat= | awk '$3 !~ /^Z/ { print $1, $2 }'
+	fi
+}

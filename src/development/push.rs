@@ -1,0 +1,382 @@
+//! `git push`, and what it says has arrived.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+
+use super::git;
+use super::repository::Repository;
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::terminal::{Output, clean_bytes};
+
+/// A ref that is on the remote now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// The local side: a full ref name, or what the person typed.
+    pub local: String,
+    /// The full name of the remote ref.
+    pub remote: String,
+    /// The remote's address.
+    pub url: String,
+}
+
+/// What a push did.
+#[derive(Debug)]
+pub struct Pushed {
+    /// git's exit status.
+    pub status: u8,
+    /// What is on the remote now, also what was there before; nothing after a dry run.
+    pub arrived: Vec<Arrived>,
+}
+
+/// Runs `git push` with `args`, its questions and progress on this terminal, and shows what it says as it would
+/// without us.
+///
+/// # Errors
+/// [`Kind::Step`] when git cannot be started.
+pub fn push(args: &[OsString], output: &Output) -> Result<Pushed> {
+    let own_porcelain = has_flag(args, "--porcelain", None);
+    let mut command = git::command();
+    command
+        .arg("push")
+        .args((!own_porcelain).then_some("--porcelain"))
+        .args(args);
+    command.env("GIT_AGILE_PUSH", "1").stdout(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .or_step(|| "cannot run `git`".into())
+        .map_err(|error| error.hint("install git"))?;
+    let mut report = Report::default();
+    let is_quiet = has_flag(args, "--quiet", Some('q'));
+    if let Some(stdout) = child.stdout.take() {
+        let mut reader = BufReader::new(stdout);
+        let mut line = Vec::new();
+        while reader
+            .read_until(b'\n', &mut line)
+            .or_step(|| "cannot read what `git push` says".into())?
+            > 0
+        {
+            let said = report.read(&line);
+            if own_porcelain {
+                output.bytes(&line)?;
+            } else if let Some(said) = said {
+                let is_refusal = said.starts_with(" !");
+                if !is_quiet || is_refusal {
+                    let _ = writeln!(std::io::stderr(), "{said}");
+                }
+            }
+            line.clear();
+        }
+    }
+    let status = child
+        .wait()
+        .or_step(|| "cannot wait for `git push`".into())?;
+    let status = status
+        .code()
+        .and_then(|code| u8::try_from(code).ok())
+        .unwrap_or(Kind::Interrupted.status());
+    if has_flag(args, "--dry-run", Some('n')) {
+        report.arrived.clear();
+    } else if status == 0 && !is_quiet && !own_porcelain && report.is_all_up_to_date() {
+        let _ = writeln!(std::io::stderr(), "Everything up-to-date");
+    }
+    Ok(Pushed {
+        status,
+        arrived: report.arrived,
+    })
+}
+
+/// Whether `args` hold the flag in its long form, or its short one alone or among others (`-fn`).
+fn has_flag(args: &[OsString], long: &str, short: Option<char>) -> bool {
+    let before_dashes = args.iter().take_while(|arg| *arg != "--");
+    before_dashes.map(|arg| arg.to_string_lossy()).any(|arg| {
+        let is_short = |c| {
+            arg.starts_with('-')
+                && !arg.starts_with("--")
+                && !arg.starts_with("-o")
+                && arg.contains(c)
+        };
+        arg == long || short.is_some_and(is_short)
+    })
+}
+
+/// The remote that `args` of `git push` mean: the first that is no option, else what git takes by itself.
+///
+/// # Errors
+/// [`Kind::Step`] when git cannot be asked.
+pub fn remote_of(repository: &Repository, args: &[OsString]) -> Result<String> {
+    if let Some(name) = positional(args).next() {
+        return Ok(name);
+    }
+    let ask = |key: &str| {
+        git::ask(
+            git::command_in(repository.root()),
+            &["config", "--get", key],
+        )
+    };
+    let branch = repository
+        .git()
+        .head()
+        .ok()
+        .and_then(|head| head.shorthand().map(str::to_string));
+    let mut keys = Vec::new();
+    if let Some(branch) = &branch {
+        keys.push(format!("branch.{branch}.pushRemote"));
+    }
+    keys.push("remote.pushDefault".to_string());
+    if let Some(branch) = &branch {
+        keys.push(format!("branch.{branch}.remote"));
+    }
+    for key in keys {
+        if let Some(name) = ask(&key)? {
+            return Ok(name);
+        }
+    }
+    let remotes = repository
+        .git()
+        .remotes()
+        .or_step(|| "cannot list the remotes".into())?;
+    Ok(if remotes.len() == 1 {
+        remotes.get(0).unwrap_or("origin")
+    } else {
+        "origin"
+    }
+    .to_string())
+}
+
+/// Whether `args` name a refspec, so that something else than the current branch may be pushed.
+pub fn names_refs(args: &[OsString]) -> bool {
+    positional(args).nth(1).is_some()
+}
+
+/// What is neither an option of `git push` nor the value of one (git-push(1)).
+fn positional(args: &[OsString]) -> impl Iterator<Item = String> {
+    let (mut skip, mut only) = (false, false);
+    args.iter()
+        .map(|arg| arg.to_string_lossy().into_owned())
+        .filter(move |arg| {
+            if std::mem::take(&mut skip) {
+                return false;
+            }
+            if only || !arg.starts_with('-') {
+                return true;
+            }
+            only = arg == "--";
+            skip = matches!(
+                arg.as_str(),
+                "-o" | "--push-option" | "--receive-pack" | "--exec" | "--repo"
+            );
+            false
+        })
+}
+
+/// The address that servers fetch from for the remote `name`: its fetch address, absolute when it is a folder, and
+/// without a password.
+///
+/// # Errors
+/// [`Kind::Config`] when there is no such remote.
+pub fn fetch_url(repository: &Repository, name: &str) -> Result<String> {
+    let url = git::ask(
+        git::command_in(repository.root()),
+        &["remote", "get-url", "--", name],
+    );
+    let url = url.ok().flatten().ok_or_else(|| {
+        Error::config(format!("there is no git remote `{name}`"))
+            .hint(format!("git remote add {name} URL"))
+    })?;
+    let is_folder = !url.contains("://") && !is_scp_like(&url);
+    if is_folder {
+        let path = repository.root().join(&url);
+        let path = path.canonicalize().unwrap_or(path);
+        return Ok(path.to_string_lossy().into_owned());
+    }
+    Ok(without_password(&url))
+}
+
+/// `host:path`, as git tells it from a folder: a colon before the first slash (gitfaq, git-clone(1)).
+fn is_scp_like(url: &str) -> bool {
+    url.split('/')
+        .next()
+        .is_some_and(|first| first.contains(':'))
+}
+
+/// `url` without the password or token of its user information.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_string();
+    };
+    let (authority, path) = rest
+        .split_once('/')
+        .map_or((rest, None), |(authority, path)| (authority, Some(path)));
+    let authority = match authority.rsplit_once('@') {
+        // Over https a user name alone is a token as often as not.
+        Some((_, host)) if scheme.starts_with("http") => host.to_string(),
+        Some((user, host)) => format!("{}@{host}", user.split(':').next().unwrap_or(user)),
+        None => authority.to_string(),
+    };
+    path.map_or(format!("{scheme}://{authority}"), |path| {
+        format!("{scheme}://{authority}/{path}")
+    })
+}
+
+/// The host of a git address, `local` for a folder.
+pub fn git_host(url: &str) -> String {
+    let host = match url.split_once("://") {
+        Some(("file", _)) => "local",
+        Some((_, rest)) => rest.split('/').next().unwrap_or(rest),
+        None if is_scp_like(url) => url.split(':').next().unwrap_or(url),
+        None => "local",
+    };
+    host.rsplit_once('@')
+        .map_or(host, |(_, host)| host)
+        .to_string()
+}
+
+/// Reads the lines of `git push --porcelain` (git-push(1), OUTPUT).
+#[derive(Default)]
+struct Report {
+    url: String,
+    arrived: Vec<Arrived>,
+    lines: usize,
+    up_to_date: usize,
+    width: usize,
+}
+
+impl Report {
+    /// Takes in a line; gives what git would have printed for it without `--porcelain`.
+    fn read(&mut self, line: &[u8]) -> Option<String> {
+        let text = String::from_utf8_lossy(line);
+        let text = text.trim_end_matches('\n');
+        if let Some(url) = text.strip_prefix("To ") {
+            self.url = url.to_string();
+            self.width = 0;
+            return None;
+        }
+        let mut fields = text.splitn(3, '\t');
+        let (Some(flag), Some(refs), Some(summary)) = (fields.next(), fields.next(), fields.next())
+        else {
+            return (text != "Done").then(|| clean_bytes(text.as_bytes()));
+        };
+        let (Some(flag), Some((local, remote))) = (flag.chars().next(), refs.split_once(':'))
+        else {
+            return Some(clean_bytes(text.as_bytes()));
+        };
+        self.lines += 1;
+        if matches!(flag, ' ' | '+' | '*' | '=') {
+            self.arrived.push(Arrived {
+                local: local.into(),
+                remote: remote.into(),
+                url: self.url.clone(),
+            });
+        }
+        if flag == '=' {
+            self.up_to_date += 1;
+            return None;
+        }
+        let head = (self.lines - self.up_to_date == 1)
+            .then(|| format!("To {}\n", clean_bytes(self.url.as_bytes())));
+        let (summary, reason) = summary
+            .split_once(" (")
+            .map_or((summary, None), |(summary, rest)| (summary, Some(rest)));
+        self.width = self.width.max(summary.len()).max(17);
+        let reason = reason.map_or(String::new(), |reason| format!(" ({reason}"));
+        let names = if flag == '-' {
+            short(remote)
+        } else {
+            format!("{} -> {}", short(local), short(remote))
+        };
+        let body = clean_bytes(
+            format!(
+                "{flag} {summary:<width$} {names}{reason}",
+                width = self.width
+            )
+            .as_bytes(),
+        );
+        Some(format!("{} {body}", head.unwrap_or_default()))
+    }
+
+    fn is_all_up_to_date(&self) -> bool {
+        self.lines > 0 && self.lines == self.up_to_date
+    }
+}
+
+/// A ref's name as git shows it to people.
+fn short(name: &str) -> String {
+    let prefixes = ["refs/heads/", "refs/tags/", "refs/remotes/"];
+    prefixes
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix))
+        .unwrap_or(name)
+        .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_read_and_shown_as_git_does() {
+        let mut report = Report::default();
+        let mut said = String::new();
+        for line in [
+            "To origin:proj.git\n",
+            " \trefs/heads/main:refs/heads/main\t1111111..2222222\n",
+            "*\trefs/heads/new:refs/heads/new\t[new branch]\n",
+            "=\trefs/heads/old:refs/heads/old\t[up to date]\n",
+            "!\trefs/heads/bad:refs/heads/bad\t[rejected] (fetch first)\n",
+            "-\t:refs/heads/gone\t[deleted]\n",
+            "Done\n",
+        ] {
+            said.extend(report.read(line.as_bytes()).map(|line| line + "\n"));
+        }
+        let arrived: Vec<_> = report
+            .arrived
+            .iter()
+            .map(|arrived| arrived.local.as_str())
+            .collect();
+        assert_eq!(
+            arrived,
+            ["refs/heads/main", "refs/heads/new", "refs/heads/old"]
+        );
+        assert_eq!(
+            said,
+            "To origin:proj.git\n   1111111..2222222  main -> main\n * [new branch]      new -> new\n \
+             ! [rejected]        bad -> bad (fetch first)\n - [deleted]         gone\n"
+        );
+    }
+
+    #[test]
+    fn arguments_are_read_as_git_does() {
+        let args = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+        assert!(has_flag(&args("-fn origin"), "--dry-run", Some('n')));
+        assert!(!has_flag(
+            &args("-o n origin -- -n"),
+            "--dry-run",
+            Some('n')
+        ));
+        assert_eq!(
+            positional(&args("-o x --force origin main")).collect::<Vec<_>>(),
+            ["origin", "main"]
+        );
+        assert_eq!(positional(&args("-- -odd")).collect::<Vec<_>>(), ["-odd"]);
+    }
+
+    #[test]
+    fn passwords_stay_here() {
+        assert_eq!(
+            without_password("https://me:token@host/p.git"),
+            "https://host/p.git"
+        );
+        assert_eq!(
+            without_password("https://token@host/p.git"),
+            "https://host/p.git"
+        );
+        assert_eq!(
+            without_password("ssh://git@host:2222/p.git"),
+            "ssh://git@host:2222/p.git"
+        );
+        assert_eq!(git_host("git@github.com:a/b"), "github.com");
+        assert_eq!(git_host("https://github.com/a/b"), "github.com");
+        assert_eq!(git_host("/srv/a.git"), "local");
+    }
+}

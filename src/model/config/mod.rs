@@ -1,0 +1,111 @@
+//! `agile.toml`: its keys, documented where they are defined.
+//!
+//! What the person wrote ([`RawConfig`], checked by serde so that a mistake points at its line) and what it means
+//! ([`Config`]) are two types; [`load`] turns one into the other and is the one place that can complain.
+
+mod load;
+mod raw;
+
+use std::collections::BTreeMap;
+
+pub(crate) use load::nearest;
+pub use load::{Layer, load};
+pub use raw::{
+    Distribution, Environment, Grid, Hook, Launch, Launcher, Manager, Push, Random, RawConfig,
+    RawData, RawExperiment, RawServer, Source, Stop,
+};
+
+use super::names::{
+    DataName, EnvName, ExperimentName, Host, ParamName, RelPath, RemotePath, ServerName,
+};
+use super::value::Value;
+
+/// The configuration of one commit, complete and consistent: every name that is used is defined.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[requirements]`.
+    pub requirements: Requirements,
+    /// `[environment]`.
+    pub environment: Environment,
+    /// `[servers.*]`.
+    pub servers: BTreeMap<ServerName, Server>,
+    /// `[data.*]`.
+    pub data: BTreeMap<DataName, Data>,
+    /// `[experiments.*]`.
+    pub experiments: BTreeMap<ExperimentName, Experiment>,
+    /// `[push]`.
+    pub push: Push,
+}
+
+/// What the deployment needs to know of `[requirements]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Requirements {
+    /// The file that servers install from.
+    pub file: RelPath,
+}
+
+/// One server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// Its name in `agile.toml`.
+    pub name: ServerName,
+    /// Where it is.
+    pub host: Host,
+    /// The project's folder there.
+    pub path: RemotePath,
+    /// How commits reach it.
+    pub source: Source,
+    /// What keeps a run alive without a connection.
+    pub launcher: Launcher,
+    /// Shell text sourced before every run.
+    pub setup: Option<String>,
+    /// Environment variables of every run.
+    pub env: BTreeMap<EnvName, String>,
+    /// Whether the person's own configuration file, and not the repository, says where it is.
+    pub is_personal: bool,
+}
+
+/// A data set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Data {
+    /// Where it is downloaded from.
+    pub url: String,
+    /// Its SHA-256, 64 hexadecimal digits.
+    pub sha256: Option<String>,
+    /// Where the code finds it.
+    pub path: RelPath,
+}
+
+/// An experiment: a command and the settings it is run with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Experiment {
+    /// Its name in `agile.toml`.
+    pub name: ExperimentName,
+    /// The command, with `{parameter}` where a value goes.
+    pub command: String,
+    /// The servers that run it.
+    pub servers: Vec<ServerName>,
+    /// The data it needs.
+    pub data: Vec<DataName>,
+    /// How its settings are chosen.
+    pub settings: Settings,
+    /// Parameters that are the same in every run.
+    pub set: BTreeMap<ParamName, Value>,
+    /// Which files are results, as patterns relative to the code; empty: every file the run created or changed.
+    pub results: Vec<RelPath>,
+    /// Which result files hold metrics.
+    pub metrics: Vec<RelPath>,
+    /// Whether a push deploys it.
+    pub on_push: bool,
+}
+
+/// How the settings of an experiment are chosen.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Settings {
+    /// Every combination of these values, the last parameter varying fastest.
+    Grid(Vec<(ParamName, Vec<Value>)>),
+    /// Exactly these.
+    List(Vec<BTreeMap<ParamName, Value>>),
+    /// Drawn at random, the same ones every time.
+    Random(Random),
+}

@@ -1,0 +1,583 @@
+//! Results home: the real program on a server's run folder, the real disk here.
+
+mod review_support;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use git_agile::error::Kind;
+use git_agile::review::{Digest, Limits, Nonce, Reason};
+use review_support::{Lab, RUN, reasons, refused};
+
+#[test]
+fn what_the_run_created_or_changed_comes_home() {
+    let lab = Lab::new();
+    lab.write("config.yaml", "a: 1");
+    lab.write("notes.txt", "old");
+    lab.launch();
+    lab.write("results/metrics.json", "{\"loss\": 0.5}");
+    lab.write("results/deep/er/plot.png", [0, 1, 2, 255]);
+    lab.write("notes.txt", "new");
+    lab.write("__pycache__/train.pyc", "cache");
+    lab.write("helper.pyc", "cache");
+    lab.write("venv/pyvenv.cfg", "");
+    lab.write("venv/lib/x.py", "");
+    lab.write("empty.txt", "");
+    fs::create_dir(lab.code().join("nothing")).unwrap();
+    fs::write(lab.run_folder().join("log"), "epoch 1\n").unwrap();
+    let before = lab.outside();
+
+    let report = lab.fetch().unwrap();
+    assert_eq!(reasons(&report), []);
+    assert_eq!(
+        lab.files(),
+        [
+            "empty.txt",
+            "log",
+            "notes.txt",
+            "results/deep/er/plot.png",
+            "results/metrics.json"
+        ]
+    );
+    assert_eq!(lab.read("results/deep/er/plot.png"), [0, 1, 2, 255]);
+    assert_eq!(lab.read("log"), b"epoch 1\n");
+    assert!(lab.home().join("nothing").is_dir());
+    assert_eq!((report.files, report.up_to_date), (5, 0));
+    assert_eq!(lab.outside(), before);
+}
+
+#[test]
+fn a_second_fetch_asks_for_nothing() {
+    let lab = Lab::with(&[("a", "1"), ("b", "2")]);
+    assert_eq!(lab.fetch().unwrap().files, 2);
+    let (plan, there) = lab.prepare(lab.manifest().unwrap()).unwrap();
+    assert!(plan.is_empty());
+    assert_eq!(plan.up_to_date, 2);
+    drop(there);
+    // One changed file, one transfer of it.
+    lab.write("b", "22");
+    let report = lab.fetch().unwrap();
+    assert_eq!((report.files, report.bytes, report.up_to_date), (1, 2, 1));
+    assert_eq!(lab.read("b"), b"22");
+    // A lost index costs reading, not a transfer.
+    fs::remove_file(lab.index()).unwrap();
+    assert_eq!(lab.fetch().unwrap().up_to_date, 2);
+    // What was deleted here comes again.
+    fs::remove_file(lab.home().join("a")).unwrap();
+    assert_eq!(lab.fetch().unwrap().files, 1);
+    // What was deleted there stays here.
+    fs::remove_file(lab.code().join("a")).unwrap();
+    lab.fetch().unwrap();
+    assert_eq!(lab.read("a"), b"1");
+}
+
+#[test]
+fn patterns_choose() {
+    let mut lab = Lab::with(&[
+        ("results/a/b.txt", "1"),
+        ("results/skip/c.txt", "1"),
+        ("plots/x.png", "1"),
+        ("y.png", "1"),
+        ("runs/3/model[1].pt", "1"),
+        ("other.txt", "1"),
+        ("deep/results/z", "1"),
+    ]);
+    let mut files = |patterns: &[&str]| {
+        lab.patterns = patterns.iter().map(|p| p.to_string()).collect();
+        let _ = fs::remove_dir_all(lab.home());
+        lab.fetch().unwrap();
+        lab.files()
+    };
+    assert_eq!(
+        files(&["results/**"]),
+        ["results/a/b.txt", "results/skip/c.txt"]
+    );
+    assert_eq!(
+        files(&["/results"]),
+        ["deep/results/z", "results/a/b.txt", "results/skip/c.txt"][1..]
+    );
+    assert_eq!(files(&["results/"]).len(), 3);
+    assert_eq!(files(&["results/**", "!results/skip"]), ["results/a/b.txt"]);
+    assert_eq!(files(&["*.png"]), ["plots/x.png", "y.png"]);
+    assert_eq!(files(&["/*.png"]), ["y.png"]);
+    assert_eq!(files(&["**/*.txt"]).len(), 3);
+    assert_eq!(
+        files(&["runs/[0-9]/model\\[?\\].pt"]),
+        ["runs/3/model[1].pt"]
+    );
+    assert_eq!(files(&["runs/[!3]/*"]), [] as [&str; 0]);
+    assert_eq!(files(&["train.py"]), ["train.py"]);
+}
+
+#[test]
+fn odd_names_come_byte_for_byte() {
+    let lab = Lab::new();
+    lab.launch();
+    let long = "x".repeat(255);
+    let names: [&[u8]; 9] = [
+        b"new\nline",
+        b"\x1b]0;title\x07",
+        b"\xff\xfe\x80",
+        b"-rf",
+        b" ",
+        b"100%25",
+        b"a\\b",
+        long.as_bytes(),
+        b"d\n/\xff/f",
+    ];
+    for name in names {
+        lab.write(name, name);
+    }
+    let report = lab.fetch().unwrap();
+    assert_eq!(reasons(&report), []);
+    for name in names {
+        assert_eq!(lab.read(name), name, "{}", name.escape_ascii());
+    }
+    assert_eq!(lab.fetch().unwrap().up_to_date, names.len() as u64);
+}
+
+#[test]
+fn times_and_the_executable_bit_are_kept() {
+    let lab = Lab::with(&[("run.sh", "#!/bin/sh\n"), ("old", "x"), ("ancient", "x")]);
+    let path = lab.code().join("run.sh");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o4777)).unwrap();
+    let when = SystemTime::UNIX_EPOCH + Duration::new(1_000_000_000, 123_456_789);
+    fs::File::open(lab.code().join("old"))
+        .unwrap()
+        .set_modified(when)
+        .unwrap();
+    let before_1970 = SystemTime::UNIX_EPOCH - Duration::from_secs(1000);
+    fs::File::open(lab.code().join("ancient"))
+        .unwrap()
+        .set_modified(before_1970)
+        .unwrap();
+    lab.fetch().unwrap();
+    let mode = |name: &str| {
+        fs::metadata(lab.home().join(name))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o7777
+    };
+    assert_eq!(mode("run.sh") & 0o7700, 0o700);
+    assert_eq!(mode("old") & 0o7700, 0o600);
+    let time = |name: &str| {
+        fs::metadata(lab.home().join(name))
+            .unwrap()
+            .modified()
+            .unwrap()
+    };
+    assert_eq!((time("old"), time("ancient")), (when, before_1970));
+}
+
+#[test]
+fn only_links_to_results_arrive_as_files() {
+    let lab = Lab::new();
+    fs::write(lab.temp.path().join("secret"), "key").unwrap();
+    fs::create_dir_all(lab.temp.path().join("data")).unwrap();
+    symlink(lab.temp.path().join("data"), lab.code().join("mnist")).unwrap();
+    lab.launch();
+    lab.write("out/model-3.pt", "weights");
+    let link = |to: &str, name: &str| symlink(to, lab.code().join(name)).unwrap();
+    link("out/model-3.pt", "best.pt");
+    link("best.pt", "latest.pt");
+    symlink(
+        lab.code().join("out/model-3.pt"),
+        lab.code().join("absolute.pt"),
+    )
+    .unwrap();
+    link("../../../../secret", "out-of-it");
+    link("/etc/passwd", "passwd");
+    link("out", "folder");
+    link("train.py", "unchanged");
+    link("nowhere", "dangling");
+    link("loop", "loop");
+    link("../log", "thelog");
+    fs::write(lab.run_folder().join("log"), "x").unwrap();
+
+    let report = lab.fetch().unwrap();
+    assert_eq!(
+        lab.files(),
+        [
+            "absolute.pt",
+            "best.pt",
+            "latest.pt",
+            "log",
+            "out/model-3.pt"
+        ]
+    );
+    assert_eq!(lab.read("latest.pt"), b"weights");
+    assert!(!lab.home().join("best.pt").is_symlink());
+    let links = [
+        "dangling",
+        "folder",
+        "loop",
+        "out-of-it",
+        "passwd",
+        "thelog",
+        "unchanged",
+    ];
+    assert_eq!(
+        reasons(&report),
+        links.map(|name| (name.to_string(), Reason::Link))
+    );
+}
+
+#[test]
+fn special_files_and_git_folders_are_refused() {
+    let lab = Lab::with(&[
+        ("fine", "1"),
+        ("clone/.git/config", "[core]\nfsmonitor=touch pwned\n"),
+        ("odd/.GIT/x", "1"),
+        ("short/git~1", "1"),
+        ("bare/HEAD", "ref: refs/heads/main\n"),
+        ("bare/objects/aa", "1"),
+        ("bare/refs/heads/main", "1"),
+        ("bare/config", "[core]\n"),
+        ("linked/HEAD", "ref: refs/heads/main\n"),
+        ("linked/commondir", "../bare2"),
+        ("half/HEAD", "kept"),
+        ("half/refs/x", "kept"),
+    ]);
+    let fifo = lab.code().join("pipe");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert!(fs::metadata(&fifo).unwrap().file_type().is_fifo());
+    let _socket = std::os::unix::net::UnixListener::bind(lab.code().join("sock")).unwrap();
+    let device = Command::new("mknod")
+        .arg(lab.code().join("null"))
+        .args(["c", "1", "3"])
+        .output();
+    let device = device.unwrap().status.success(); // needs root
+
+    let report = lab.fetch().unwrap();
+    assert_eq!(
+        lab.files(),
+        ["bare/config", "fine", "half/HEAD", "half/refs/x"]
+    );
+    let is = |path: &str| refused(&report, path);
+    assert_eq!(
+        (is("pipe"), is("sock")),
+        (Some(Reason::Fifo), Some(Reason::Socket))
+    );
+    assert_eq!(is("null"), device.then_some(Reason::Device));
+    for path in ["clone/.git", "odd/.GIT", "short/git~1"] {
+        assert_eq!(is(path), Some(Reason::Git), "{path}");
+    }
+    for path in [
+        "bare/HEAD",
+        "bare/objects/aa",
+        "bare/refs/heads/main",
+        "linked/HEAD",
+        "linked/commondir",
+    ] {
+        assert_eq!(is(path), Some(Reason::Repository), "{path}");
+    }
+}
+
+#[test]
+fn a_repository_is_not_put_together_in_two_fetches() {
+    let lab = Lab::with(&[("x/HEAD", "ref: refs/heads/main\n")]);
+    lab.fetch().unwrap();
+    fs::remove_file(lab.code().join("x/HEAD")).unwrap();
+    lab.write("x/objects/aa", "1");
+    lab.write("x/refs/heads/main", "1");
+    let report = lab.fetch().unwrap();
+    assert_eq!(refused(&report, "x/objects/aa"), Some(Reason::Repository));
+    assert_eq!(lab.files(), ["x/HEAD"]);
+}
+
+#[test]
+fn large_files_and_fetches_are_refused_unread() {
+    let mut lab = Lab::with(&[("a", "1234"), ("b", "1234")]);
+    let sparse = fs::File::create(lab.code().join("sparse")).unwrap();
+    sparse.set_len(1 << 40).unwrap();
+    let report = lab.fetch().unwrap();
+    assert_eq!(reasons(&report), [("sparse".to_string(), Reason::Large)]);
+    lab.limits = Limits {
+        total: 7,
+        ..Limits::default()
+    };
+    assert_eq!(lab.fetch().unwrap().up_to_date, 2);
+    fs::remove_dir_all(lab.home()).unwrap();
+    assert_eq!(lab.fetch().map(|r| r.files).unwrap_err().kind, Kind::Step);
+    lab.limits = Limits {
+        files: 2,
+        ..Limits::default()
+    };
+    let report = lab.fetch().unwrap();
+    assert!(matches!(refused(&report, "."), Some(Reason::Run(_))));
+}
+
+#[test]
+fn an_edit_here_is_kept() {
+    let lab = Lab::with(&[("notes", "server 1")]);
+    lab.fetch().unwrap();
+    lab.write_home("notes", "mine");
+    // The server has nothing new to say about it.
+    let report = lab.fetch().unwrap();
+    assert_eq!((report.up_to_date, report.beside.len()), (1, 0));
+    lab.write("notes", "server 2");
+    let report = lab.fetch().unwrap();
+    assert_eq!(report.beside[0].1.to_string(), "notes.from-server");
+    assert_eq!(
+        (lab.read("notes"), lab.read("notes.from-server")),
+        (b"mine".to_vec(), b"server 2".to_vec())
+    );
+    assert_eq!(lab.fetch().unwrap().up_to_date, 1);
+    lab.write_home("notes.from-server", "mine too");
+    let report = lab.fetch().unwrap();
+    assert_eq!(refused(&report, "notes"), Some(Reason::Edited));
+    assert_eq!(lab.read("notes.from-server"), b"mine too");
+    // An edit that keeps size and time is one all the same.
+    let lab = Lab::with(&[("data", "11")]);
+    lab.fetch().unwrap();
+    let path = lab.home().join("data");
+    let when = fs::metadata(&path).unwrap().modified().unwrap();
+    lab.write_home("data", "22");
+    fs::File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_modified(when)
+        .unwrap();
+    lab.write("data", "33");
+    lab.fetch().unwrap();
+    assert_eq!(lab.read("data"), b"22");
+}
+
+#[test]
+fn an_edit_during_the_transfer_is_kept() {
+    let lab = Lab::with(&[("a", "1"), ("b", "1")]);
+    let report = lab.fetch_with(|| lab.write_home("a", "mine")).unwrap();
+    assert_eq!(reasons(&report), [("a".to_string(), Reason::ChangedHere)]);
+    assert_eq!(
+        (lab.read("a"), lab.read("b")),
+        (b"mine".to_vec(), b"1".to_vec())
+    );
+}
+
+#[test]
+fn links_planted_here_are_not_followed() {
+    for early in [true, false] {
+        let lab = Lab::with(&[("file", "new"), ("folder/x", "new"), ("fine", "new")]);
+        fs::create_dir(lab.temp.path().join("target")).unwrap();
+        fs::create_dir_all(lab.home()).unwrap();
+        fs::create_dir(lab.code().join("hollow")).unwrap();
+        let plant = || {
+            symlink(lab.temp.path().join("decoy"), lab.home().join("file")).unwrap();
+            symlink(lab.temp.path().join("target"), lab.home().join("folder")).unwrap();
+            symlink(
+                lab.temp.path().join("target/made"),
+                lab.home().join("hollow"),
+            )
+            .unwrap();
+        };
+        if early {
+            plant();
+        }
+        let before = lab.outside();
+        let report = lab
+            .fetch_with(|| {
+                if !early {
+                    plant()
+                }
+            })
+            .unwrap();
+        let file = if early {
+            Reason::InTheWay
+        } else {
+            Reason::ChangedHere
+        };
+        assert_eq!(refused(&report, "file"), Some(file));
+        assert_eq!(refused(&report, "folder/x"), Some(Reason::InTheWay));
+        assert_eq!(refused(&report, "hollow"), Some(Reason::InTheWay));
+        assert_eq!(lab.outside(), before);
+        assert_eq!(lab.read("fine"), b"new");
+    }
+}
+
+#[test]
+fn a_results_folder_that_is_a_link_is_refused() {
+    for part in ["results".to_string(), format!("results/{RUN}")] {
+        let lab = Lab::with(&[("a", "1")]);
+        let target = lab.temp.path().join("target");
+        fs::create_dir(&target).unwrap();
+        fs::create_dir_all(lab.root().join(&part).parent().unwrap()).unwrap();
+        symlink(&target, lab.root().join(&part)).unwrap();
+        assert_eq!(lab.fetch().unwrap_err().kind, Kind::Step);
+        assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn files_that_change_meanwhile() {
+    let lab = Lab::with(&[
+        ("shrinks", "12345"),
+        ("rewritten", "12345"),
+        ("gone", "1"),
+        ("swapped", "1"),
+        ("same", "1"),
+    ]);
+    let log = lab.run_folder().join("log");
+    fs::write(&log, "epoch 1\n").unwrap();
+    let report = lab
+        .fetch_with(|| {
+            lab.write("shrinks", "1");
+            lab.write("rewritten", "54321");
+            fs::remove_file(lab.code().join("gone")).unwrap();
+            fs::remove_file(lab.code().join("swapped")).unwrap();
+            symlink("/etc/passwd", lab.code().join("swapped")).unwrap();
+            lab.write("appears", "1");
+            fs::write(&log, "epoch 1\nepoch 2\n").unwrap();
+        })
+        .unwrap();
+    // A log that only grew arrives as it was when it was listed.
+    assert_eq!(lab.files(), ["log", "same"]);
+    assert_eq!(lab.read("log"), b"epoch 1\n");
+    let expected = [
+        ("gone", Reason::Unreadable),
+        ("rewritten", Reason::Changed),
+        ("shrinks", Reason::Changed),
+        ("swapped", Reason::Unreadable),
+    ];
+    assert_eq!(
+        reasons(&report),
+        expected.map(|(path, reason)| (path.to_string(), reason))
+    );
+    assert_eq!(lab.fetch().unwrap().files, 4);
+    assert_eq!(lab.read("log"), b"epoch 1\nepoch 2\n");
+}
+
+#[test]
+fn a_server_that_cannot_write_still_sends() {
+    let lab = Lab::with(&[("a", "1"), ("b/c", "2")]);
+    // No listing can be kept where a file has the folder's name.
+    fs::write(lab.run_folder().join("fetch"), "").unwrap();
+    assert_eq!(lab.fetch().unwrap().files, 2);
+    lab.write("d", "3");
+    let error = lab
+        .fetch_with(|| lab.write("aa", "1"))
+        .map(|report| reasons(&report));
+    assert_eq!(
+        error.unwrap(),
+        [(
+            ".".to_string(),
+            Reason::Run("the results changed meanwhile".into())
+        )]
+    );
+}
+
+#[test]
+fn the_log_steps_aside() {
+    let lab = Lab::with(&[("log/epochs.txt", "1")]);
+    fs::write(lab.run_folder().join("log"), "out").unwrap();
+    lab.fetch().unwrap();
+    assert_eq!(lab.files(), ["log/epochs.txt", "run.log"]);
+}
+
+#[test]
+fn without_a_snapshot_or_a_run_it_says_so() {
+    let lab = Lab::new();
+    fs::write(lab.run_folder().join("log"), "out").unwrap();
+    let report = lab.fetch().unwrap();
+    assert_eq!(reasons(&report), [(".".to_string(), Reason::NoSnapshot)]);
+    assert_eq!(lab.files(), ["log"]);
+    fs::remove_dir_all(lab.run_folder()).unwrap();
+    let report = lab.fetch().unwrap();
+    assert_eq!(
+        refused(&report, "."),
+        Some(Reason::Run("No such file or directory".into()))
+    );
+}
+
+#[test]
+fn a_snapshot_is_taken_once() {
+    let lab = Lab::with(&[("result", "1")]);
+    lab.launch();
+    lab.fetch().unwrap();
+    assert_eq!(lab.files(), ["result"]);
+}
+
+#[test]
+fn deep_folders_are_refused_and_the_rest_comes() {
+    let lab = Lab::with(&[("fine", "1")]);
+    lab.write("d/".repeat(400) + "x", "1");
+    let report = lab.fetch().unwrap();
+    assert_eq!(lab.files(), ["fine"]);
+    assert!(report.refused.iter().all(|r| r.reason == Reason::Deep) && report.refused.len() == 1);
+}
+
+#[test]
+fn two_fetches_of_one_run_exclude_each_other() {
+    let lab = Lab::with(&[("a", "1")]);
+    let first = lab.open().unwrap();
+    assert_eq!(lab.open().map(|_| ()).unwrap_err().kind, Kind::Step);
+    drop(first);
+    assert!(lab.open().is_ok());
+}
+
+#[test]
+fn many_files_are_hashed_once_on_the_server() {
+    let lab = Lab::new();
+    lab.launch();
+    for i in 0..2500 {
+        lab.write(format!("results/{}/{i}.txt", i % 37), format!("{i}"));
+    }
+    let report = lab.fetch().unwrap();
+    assert_eq!((report.files, reasons(&report)), (2500, vec![]));
+    assert_eq!(lab.read("results/1/38.txt"), b"38");
+    assert_eq!(lab.fetch().unwrap().up_to_date, 2500);
+    // No name of ours is left.
+    assert!(lab.files().iter().all(|name| !name.contains(".agile-")));
+    // A remembered digest is of the file as it was: the list is kept by a time before the hashing.
+    let kept = fs::read_dir(lab.run_folder().join("fetch"))
+        .unwrap()
+        .count();
+    assert_eq!(kept, 1);
+}
+
+#[test]
+fn a_remembered_digest_is_not_believed_too_soon() {
+    let lab = Lab::with(&[("a", "11")]);
+    let path = lab.code().join("a");
+    let when = fs::metadata(&path).unwrap().modified().unwrap();
+    let sum = |lab: &Lab| -> Digest { lab.manifest().unwrap().runs[0].files[0].sha256 };
+    let first = sum(&lab);
+    fs::File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_modified(when)
+        .unwrap();
+    lab.write("a", "22");
+    fs::File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_modified(when)
+        .unwrap();
+    assert_ne!(sum(&lab), first);
+}
+
+#[test]
+fn noise_around_the_answer_is_skipped() {
+    let lab = Lab::with(&[("a", "1")]);
+    let nonce = Nonce::fresh().unwrap();
+    let (plan, there) = lab.prepare(lab.manifest().unwrap()).unwrap();
+    let mut bytes = b"Welcome to box!\n\x1b[31mend 0 0\nlast login without a line feed".to_vec();
+    bytes.extend("x".repeat(100_000).into_bytes());
+    bytes.extend(lab.send_bytes(&nonce, &plan));
+    bytes.extend(b"logout\n");
+    assert_eq!(lab.receive(&bytes, &nonce, plan, there).unwrap().files, 1);
+    assert_eq!(lab.files(), [OsStr::from_bytes(b"a").to_str().unwrap()]);
+}
