@@ -83,7 +83,12 @@ impl Project {
     /// # Errors
     /// [`Kind::Config`](crate::error::Kind::Config) for an `exclude` that is no pattern, or a file that cannot be read.
     pub fn plan(&mut self, repository: &Repository) -> Result<Plan> {
-        let folders = environment::candidates(repository.root(), |name| std::env::var(name).ok());
+        let mut folders =
+            environment::candidates(repository.root(), |name| std::env::var(name).ok());
+        // A linked work tree is seldom given an environment of its own.
+        if let Some(main) = repository.common_dir().parent() {
+            folders.extend([main.join(".venv"), main.join("venv")]);
+        }
         self.environment = environment::read(&folders);
         let files = self.files(repository)?;
         let paths: Vec<String> = self
