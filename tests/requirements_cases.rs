@@ -59,12 +59,12 @@ fn listed(text: &str) -> BTreeMap<String, Option<String>> {
 fn mistakes(case: &Value) -> Vec<String> {
     let sandbox = Sandbox::new();
     for (path, content) in case["files"].as_object().unwrap() {
-        sandbox.write(path, &bytes(content));
+        sandbox.write(path, bytes(content));
     }
     sandbox.git(&["add", "-A", "-f", "."]);
     sandbox.git(&["commit", "-qm", "files", "--allow-empty"]);
     for (path, content) in case["untracked"].as_object().into_iter().flatten() {
-        sandbox.write(path, &bytes(content));
+        sandbox.write(path, bytes(content));
     }
     if !case["installed"].is_null() {
         install(&sandbox, &case["installed"]);
