@@ -299,3 +299,18 @@ fn line_ends_and_mode_are_kept() {
     );
     assert_eq!(sandbox.git(&["status", "--porcelain"]), "");
 }
+
+#[test]
+fn what_pip_would_fetch_from_elsewhere_is_said() {
+    let sandbox = project();
+    sandbox.write(
+        "requirements.txt",
+        "--extra-index-url https://me:word@h/simple\nrequests==2.31.0\n-e ./lib\n",
+    );
+    sandbox.git(&["add", "."]);
+    let said = sandbox.try_git(&["commit", "-qm", "second"]);
+    assert_eq!(
+        said.err,
+        "requirements.txt: this commit adds `--extra-index-url https://h/simple`, `-e ./lib`\n"
+    );
+}

@@ -5,6 +5,7 @@
 
 pub mod git;
 pub mod hooks;
+pub mod lock;
 pub mod pre_commit;
 pub mod push;
 pub mod records;

@@ -15,6 +15,7 @@ use super::tracked::{Entry, Source, work_file};
 use crate::cli::Context;
 use crate::error::{Context as _, Error, Result};
 use crate::requirements::Hook;
+use crate::requirements::document::Document;
 use crate::requirements::plan::{Plan, Target};
 
 /// Runs the hook for the commit at hand.
@@ -48,11 +49,32 @@ pub fn pre_commit(ctx: &Context) -> Result<()> {
     for target in &changed {
         ensure_untouched(&repository, &project, target)?;
     }
-    for target in changed {
+    for target in &changed {
         write(&repository, &project, target)?;
-        ctx.output.say(&crate::terminal::clean(&summary(target)));
+    }
+    for target in &plan.targets {
+        let line = [summary(target), sources(&repository, target)?].concat();
+        if !line.is_empty() {
+            ctx.output
+                .say(&crate::terminal::clean(&format!("{}: {line}", target.path)));
+        }
     }
     Ok(())
+}
+
+/// What the commit adds to the file that makes pip fetch from elsewhere: a person reads it before it is pushed.
+fn sources(repository: &Repository, target: &Target) -> Result<String> {
+    let before = match repository.git().head().ok().and_then(|head| head.target()) {
+        Some(head) => repository.file_at(head, &target.path)?.unwrap_or_default(),
+        None => Vec::new(),
+    };
+    let before = Document::parse(&String::from_utf8_lossy(&before));
+    let added = Document::parse(&target.new).new_sources(&before);
+    if added.is_empty() {
+        return Ok(String::new());
+    }
+    let comma = if target.changes.is_empty() { "" } else { ", " };
+    Ok(format!("{comma}this commit adds `{}`", added.join("`, `")))
 }
 
 /// Whether a rebase, cherry-pick or revert of several commits is under way: the hook would alter their history.
@@ -120,22 +142,21 @@ fn warn(ctx: &Context, plan: &Plan) {
 }
 
 fn refuse(target: &Target) -> Error {
-    let words: Vec<_> = target.changes.iter().map(ToString::to_string).collect();
     Error::new(
         crate::error::Kind::Check,
         format!(
             "{} does not match the staged code: {}",
             target.path,
-            words.join(", ")
+            summary(target)
         ),
     )
     .hint("git agile requirements, then git add it; or git commit --no-verify")
 }
 
-/// `requirements.txt: +requests==2.31, -flask`, and what a person added that pip will follow elsewhere.
+/// `+requests==2.31, -flask`.
 pub fn summary(target: &Target) -> String {
     let words: Vec<_> = target.changes.iter().map(ToString::to_string).collect();
-    format!("{}: {}", target.path, words.join(", "))
+    words.join(", ")
 }
 
 /// Where the text is remembered that this hook wrote last to the work tree: after a failed `commit -a` the index is

@@ -7,11 +7,13 @@ use git2::Oid;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use rayon::prelude::*;
 
+use super::lock::{is_stale, lock_name};
 use super::repository::Repository;
 use super::tracked::{self, Entry, Source};
 use crate::error::{Context as _, Result};
 use crate::requirements::environment::{self, Environment};
-use crate::requirements::needs::File;
+use crate::requirements::findings::{Code, Finding, findings};
+use crate::requirements::needs::{File, Place};
 use crate::requirements::notebook::scan_notebook;
 use crate::requirements::plan::{Input, Plan, plan};
 use crate::requirements::scan::{Problem, Scan, scan};
@@ -27,6 +29,14 @@ pub struct Project {
     pub environment: Environment,
     /// Where it was read.
     pub source: Source,
+}
+
+/// The decision, and what is wrong.
+pub struct Decision {
+    /// The decision.
+    pub plan: Plan,
+    /// What is wrong; empty unless asked for.
+    pub findings: Vec<Finding>,
 }
 
 /// A file larger than this is data.
@@ -83,6 +93,18 @@ impl Project {
     /// # Errors
     /// [`Kind::Config`](crate::error::Kind::Config) for an `exclude` that is no pattern, or a file that cannot be read.
     pub fn plan(&mut self, repository: &Repository) -> Result<Plan> {
+        Ok(self.decide(repository, false)?.plan)
+    }
+
+    /// As [`plan`](Self::plan), and looks for everything that is wrong.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan).
+    pub fn check(&mut self, repository: &Repository) -> Result<Decision> {
+        self.decide(repository, true)
+    }
+
+    fn decide(&mut self, repository: &Repository, check: bool) -> Result<Decision> {
         let mut folders =
             environment::candidates(repository.root(), |name| std::env::var(name).ok());
         // A linked work tree is seldom given an environment of its own.
@@ -103,7 +125,7 @@ impl Project {
         };
         let included = self.included(repository, requirements.as_deref().unwrap_or_default())?;
         let pyproject = self.text(repository, "pyproject.toml").unwrap_or_default();
-        Ok(plan(&Input {
+        let input = Input {
             files: &files,
             paths: &paths,
             settings: &self.settings,
@@ -112,6 +134,29 @@ impl Project {
             development: development.as_deref(),
             included: &included,
             pyproject: pyproject.as_deref(),
+        };
+        let plan = plan(&input);
+        let mut found = Vec::new();
+        if check {
+            found = findings(&plan, &input);
+            found.extend(self.stale_lock(repository, requirements.as_deref())?);
+        }
+        Ok(Decision {
+            plan,
+            findings: found,
+        })
+    }
+
+    /// Whether the lock, when there is one, was made from other requirements.
+    fn stale_lock(&self, repository: &Repository, text: Option<&str>) -> Result<Option<Finding>> {
+        let path = lock_name(&self.settings.file);
+        let lock = self.text(repository, &path)?;
+        let stale = lock.is_some_and(|lock| is_stale(&lock, text.unwrap_or_default().as_bytes()));
+        Ok(stale.then(|| Finding {
+            code: Code::StaleLock,
+            message: format!("{path} was not made from {} as it is", self.settings.file),
+            place: Place { path, line: 1 },
+            mend: "git agile requirements --lock".into(),
         }))
     }
 

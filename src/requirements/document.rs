@@ -106,6 +106,36 @@ impl Document {
         })
     }
 
+    /// What the lines that `before` does not have make pip fetch from elsewhere: index options, URLs, paths. Names
+    /// and passwords in them are left out.
+    pub fn new_sources(&self, before: &Document) -> Vec<String> {
+        let elsewhere = |line: &&Line| match &line.kind {
+            Kind::Direct(_) => true,
+            Kind::Option(name, _) => matches!(
+                name.as_str(),
+                "-i" | "--index-url"
+                    | "--extra-index-url"
+                    | "-f"
+                    | "--find-links"
+                    | "--trusted-host"
+            ),
+            _ => false,
+        };
+        let known = |line: &&Line| {
+            before
+                .lines
+                .iter()
+                .any(|other| other.text.trim() == line.text.trim())
+        };
+        let lines = self
+            .lines
+            .iter()
+            .filter(|line| elsewhere(line) && !known(line));
+        lines
+            .map(|line| without_secrets(line.text.trim()))
+            .collect()
+    }
+
     /// Removes the lines for which `unwanted` holds.
     pub fn remove(&mut self, mut unwanted: impl FnMut(&Line) -> bool) {
         self.lines.retain(|line| !unwanted(line));
@@ -171,6 +201,16 @@ impl Document {
         }
         out
     }
+}
+
+/// `https://user:word@host` without what stands before the `@`.
+fn without_secrets(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.into();
+    };
+    let host = rest.find('/').unwrap_or(rest.len());
+    let start = rest[..host].rfind('@').map_or(0, |at| at + 1);
+    format!("{scheme}://{}", &rest[start..])
 }
 
 /// Where the comment of a line begins: at a `#` in front or behind white space, as pip reads it.
@@ -388,6 +428,21 @@ mod tests {
         let expected =
             "# top\r\n-r base.txt\r\n\r\nclick==8\r\nnumpy\\\r\n ==2.0\r\nrequests==2\r\n-e .";
         assert_eq!(document.render(), expected);
+    }
+
+    #[test]
+    fn new_sources_are_told_without_their_secrets() {
+        let before = Document::parse("-e .\nnumpy\n");
+        let text =
+            "-e .\nnumpy\n--extra-index-url https://me:word@h/simple\nclip @ git+https://h/c@v1\n";
+        let said = Document::parse(text).new_sources(&before);
+        assert_eq!(
+            said,
+            [
+                "--extra-index-url https://h/simple",
+                "clip @ git+https://h/c@v1"
+            ]
+        );
     }
 
     #[test]

@@ -136,7 +136,7 @@ impl Plan {
         let stays = |name: &str| open && is_unknown(name, input.environment);
         let changes = edit(&mut document, &wanted, input.settings.pin, elsewhere, stays);
         for change in &changes {
-            if let Change::Added(text) = change
+            if let Change::Added { text, .. } = change
                 && !text.contains('=')
                 && input.settings.pin != super::Pin::None
             {

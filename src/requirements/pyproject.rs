@@ -25,6 +25,13 @@ pub fn declared(text: &str) -> Vec<String> {
     found.iter().filter_map(|text| name(text)).collect()
 }
 
+/// The `requires-python` of the project.
+pub fn requires_python(text: &str) -> Option<String> {
+    let document = text.parse::<DocumentMut>().ok()?;
+    let value = document.get("project")?.get("requires-python")?;
+    value.as_str().map(str::to_string)
+}
+
 fn strings(list: &Item) -> Vec<String> {
     let values = list.as_array().into_iter().flatten();
     values
