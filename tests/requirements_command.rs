@@ -228,3 +228,22 @@ fn bad_input_is_said_and_survived() {
         said.err
     );
 }
+
+#[test]
+fn a_project_that_declares_in_pyproject_is_kept_up_to_date_there_too() {
+    let sandbox = project();
+    let text = |lines: &str| format!("[project]\nname = \"x\"\ndependencies = [\n{lines}]\n");
+    sandbox.write(
+        "pyproject.toml",
+        text("    \"flask\", # web\n    \"Requests >=2\",\n"),
+    );
+    sandbox.write("agile.toml", "[requirements]\nignore = [\"zq_nobody\"]\n");
+    sandbox.git(&["add", "."]);
+    sandbox.agile(&["requirements"]).success();
+    assert_eq!(
+        sandbox.read("pyproject.toml"),
+        text("    \"Requests >=2\",\n")
+    );
+    let said = sandbox.agile(&["requirements", "--check"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+}

@@ -11,7 +11,7 @@ use git2::{Index, IndexEntry, IndexTime, Oid};
 
 use super::repository::Repository;
 use super::requirements::{Project, blob_id, is_python};
-use super::tracked::{Entry, Source, work_file};
+use super::tracked::{Source, work_file};
 use crate::cli::Context;
 use crate::error::{Context as _, Error, Result};
 use crate::requirements::Hook;
@@ -64,6 +64,9 @@ pub fn pre_commit(ctx: &Context) -> Result<()> {
 
 /// What the commit adds to the file that makes pip fetch from elsewhere: a person reads it before it is pushed.
 fn sources(repository: &Repository, target: &Target) -> Result<String> {
+    if target.is_toml() {
+        return Ok(String::new());
+    }
     let before = match repository.git().head().ok().and_then(|head| head.target()) {
         Some(head) => repository.file_at(head, &target.path)?.unwrap_or_default(),
         None => Vec::new(),
@@ -101,12 +104,7 @@ fn stages_something_relevant(repository: &Repository) -> Result<bool> {
             let path = file.path().map(|path| path.to_string_lossy().into_owned());
             let executable = file.mode() == git2::FileMode::BlobExecutable;
             let path = path.unwrap_or_default();
-            is_declaration(&path)
-                || is_python(&Entry {
-                    path,
-                    blob: Oid::zero(),
-                    executable,
-                })
+            is_declaration(&path) || is_python(&path, executable)
         })
     }))
 }

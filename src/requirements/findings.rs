@@ -78,7 +78,9 @@ pub fn findings(plan: &Plan, input: &Input) -> Vec<Finding> {
     let mut found = Vec::new();
     for target in &plan.targets {
         changes(plan, target, &mut found);
-        unreadable(target, &mut found);
+        if !target.is_toml() {
+            unreadable(target, &mut found);
+        }
     }
     unresolved(plan, &mut found);
     unpinned(plan, input, &mut found);

@@ -29,6 +29,7 @@ pub struct Import {
     /// The dotted name of the module.
     pub module: String,
     /// What `from MODULE import …` names; empty for `import MODULE`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
     /// The line, from 1.
     pub line: u32,
@@ -51,12 +52,16 @@ pub struct Scan {
     /// The absolute imports in the order of the file; relative ones are the project's own.
     pub imports: Vec<Import>,
     /// What is wrong with the file, at most a few.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
     /// The file is Python 2, where a package's files import each other without dots.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub legacy: bool,
     /// The texts of a file that changes `sys.path`, or that tells a packager where the packages lie.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub folders: Vec<String>,
     /// Methods of pandas and the like that load another distribution by name (`read_excel`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<String>,
 }
 
