@@ -1,8 +1,8 @@
 //! The scanner against a full parser: on every Python file of a corpus that parses, the same imports on the same
 //! lines with the same guards.
 //!
-//! The corpus is the standard library of the `python3` at hand, the folders of `AGILE_PYTHON_CORPUS` (separated by
-//! colons), and texts that a generator makes up.
+//! The corpus is a part of the standard library of the `python3` at hand, or all of it and of the folders of
+//! `AGILE_PYTHON_CORPUS` (separated by colons).
 
 use std::path::{Path, PathBuf};
 
@@ -287,7 +287,12 @@ fn with_stack<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 
 #[test]
 fn the_scanner_finds_what_a_parser_finds() {
-    let files = corpus();
+    let mut files = corpus();
+    if std::env::var_os("AGILE_PYTHON_CORPUS").is_none() {
+        // A sixth, every time the same.
+        files.sort();
+        files = files.into_iter().step_by(6).collect();
+    }
     let checked = |path: &PathBuf| -> Option<Result<(), String>> {
         let source = std::fs::read_to_string(path).ok()?;
         let source = source.strip_prefix('\u{feff}').unwrap_or(&source);

@@ -176,6 +176,16 @@ impl Document {
             (None, Some((at, _))) => at + 1,
             (None, None) => self.lines.len(),
         };
+        // Behind a backslash that ends the file the new line would continue it.
+        let open = self
+            .lines
+            .last()
+            .is_some_and(|line| line.text.ends_with('\\'));
+        let at = if open {
+            at.min(self.lines.len() - 1)
+        } else {
+            at
+        };
         self.lines.insert(
             at,
             Line {
