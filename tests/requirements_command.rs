@@ -247,3 +247,17 @@ fn a_project_that_declares_in_pyproject_is_kept_up_to_date_there_too() {
     let said = sandbox.agile(&["requirements", "--check"]);
     assert_eq!(said.status, Some(0), "{said:?}");
 }
+
+#[test]
+fn what_a_call_loads_by_name_is_kept() {
+    let sandbox = project();
+    sandbox.write("a.py", "import pandas as pd\npd.read_excel('x')\nfrom torch.utils.tensorboard import SummaryWriter\n");
+    sandbox.write("requirements.txt", "openpyxl==3.1.0\ntensorboard\n");
+    let text = sandbox.agile(&["requirements", "--print"]).success();
+    assert_eq!(text, "openpyxl==3.1.0\npandas\ntensorboard\ntorch\n");
+    sandbox.write("requirements.txt", "");
+    assert_eq!(
+        sandbox.agile(&["requirements", "--print"]).success(),
+        "pandas\ntorch\n"
+    );
+}

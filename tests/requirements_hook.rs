@@ -160,7 +160,7 @@ fn a_refused_commit_can_be_tried_again() {
 }
 
 #[test]
-fn linked_worktrees_and_submodules_have_an_index_of_their_own() {
+fn linked_worktrees_have_an_index_of_their_own() {
     let sandbox = project();
     sandbox.git(&["worktree", "add", "-q", "../linked"]);
     let linked = sandbox.root().join("../linked");
@@ -312,5 +312,56 @@ fn what_pip_would_fetch_from_elsewhere_is_said() {
     assert_eq!(
         said.err,
         "requirements.txt: this commit adds `--extra-index-url https://h/simple`, `-e ./lib`\n"
+    );
+}
+
+#[test]
+fn a_submodule_has_an_index_of_its_own() {
+    let sandbox = project();
+    sandbox.git(&["clone", "-q", ".", "../lib"]);
+    sandbox.git(&[
+        "-c",
+        "protocol.file.allow=always",
+        "submodule",
+        "--quiet",
+        "add",
+        "../lib",
+        "lib",
+    ]);
+    sandbox.git(&["commit", "-qm", "second"]);
+    sandbox.write("lib/b.py", "import numpy\n");
+    let hooks = sandbox.root().join(".git/hooks");
+    sandbox.git(&[
+        "-C",
+        "lib",
+        "config",
+        "core.hooksPath",
+        hooks.to_str().unwrap(),
+    ]);
+    sandbox.git(&["-C", "lib", "add", "b.py"]);
+    sandbox.git(&["-C", "lib", "commit", "-qm", "third"]);
+    assert_eq!(
+        sandbox.git(&["-C", "lib", "show", "HEAD:requirements.txt"]),
+        "numpy\nrequests==2.31.0\n"
+    );
+    assert_eq!(sandbox.git(&["-C", "lib", "status", "--porcelain"]), "");
+    assert_eq!(
+        sandbox.git(&["show", ":requirements.txt"]),
+        "requests==2.31.0\n"
+    );
+}
+
+#[test]
+fn an_index_that_cannot_be_read_loses_no_commit() {
+    let sandbox = project();
+    sandbox.git(&["update-index", "--split-index"]);
+    sandbox.write("b.py", "import numpy\n");
+    sandbox.git(&["add", "b.py"]);
+    let said = sandbox.try_git(&["commit", "-qm", "second"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert!(
+        said.err.contains("warning: requirements are not looked at"),
+        "{}",
+        said.err
     );
 }

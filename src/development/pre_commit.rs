@@ -16,6 +16,7 @@ use crate::cli::Context;
 use crate::error::{Context as _, Error, Result};
 use crate::requirements::Hook;
 use crate::requirements::document::Document;
+use crate::requirements::needs::Class;
 use crate::requirements::plan::{Plan, Target};
 
 /// Runs the hook for the commit at hand.
@@ -26,6 +27,17 @@ use crate::requirements::plan::{Plan, Target};
 /// settings or index cannot be read.
 pub fn pre_commit(ctx: &Context) -> Result<()> {
     let repository = ctx.repository()?;
+    if let Err(error) = repository.git().index() {
+        // A split or sparse index: no reason to keep a person from committing.
+        ctx.output.warn(&format!(
+            "requirements are not looked at: {}",
+            error.message()
+        ));
+        ctx.output.hint(
+            "git update-index --no-split-index; git sparse-checkout reapply --no-sparse-index",
+        );
+        return Ok(());
+    }
     if is_busy(repository.git().path()) || !stages_something_relevant(&repository)? {
         return Ok(());
     }
@@ -123,19 +135,29 @@ fn is_ignored(repository: &Repository, project: &Project) -> bool {
     project.entry(file).is_none() && repository.git().is_path_ignored(file).unwrap_or(false)
 }
 
+/// How many imports without a provider a commit is told about.
+const MANY: usize = 3;
+
 fn warn(ctx: &Context, plan: &Plan) {
-    for unresolved in &plan.needs.unresolved {
-        if unresolved.used.class == crate::requirements::needs::Class::Required {
-            let places = &unresolved.used.places;
-            let place = places
-                .first()
-                .map(|place| format!("{place}: "))
-                .unwrap_or_default();
-            ctx.output.warn(&format!(
-                "{place}nothing provides `{}` ({})",
-                unresolved.used.import, unresolved.reason
-            ));
-        }
+    let unresolved = plan.needs.unresolved.iter();
+    let required: Vec<_> = unresolved
+        .filter(|one| one.used.class == Class::Required)
+        .collect();
+    for one in required.iter().take(MANY) {
+        let place = one
+            .used
+            .places
+            .first()
+            .map(|place| format!("{place}: "))
+            .unwrap_or_default();
+        let (import, reason) = (&one.used.import, &one.reason);
+        ctx.output
+            .warn(&format!("{place}nothing provides `{import}` ({reason})"));
+    }
+    if required.len() > MANY {
+        let more = required.len() - MANY;
+        ctx.output
+            .hint(&format!("git agile requirements --check shows {more} more"));
     }
 }
 
