@@ -180,7 +180,7 @@ impl Document {
         let open = self
             .lines
             .last()
-            .is_some_and(|line| line.text.ends_with('\\'));
+            .is_some_and(|line| line.text.trim_end_matches('\r').ends_with('\\'));
         let at = if open {
             at.min(self.lines.len() - 1)
         } else {
