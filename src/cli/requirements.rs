@@ -155,19 +155,31 @@ fn diff(target: &Target) -> String {
         .to_string()
 }
 
-/// Says what is wrong beside what is mended.
+/// Says what is wrong beside what is mended; what has no version, in one line.
 fn talk(ctx: &Context, findings: &[Finding]) {
-    let left = |code| {
-        !matches!(
-            code,
-            Code::Missing | Code::Unused | Code::Version | Code::Misplaced
-        )
-    };
-    for finding in findings.iter().filter(|finding| left(finding.code)) {
-        ctx.output
-            .warn(&format!("{}: {}", finding.place, finding.message));
-        if finding.code.is_error() {
-            ctx.output.hint(&finding.mend);
+    for finding in findings {
+        match finding.code {
+            Code::Missing | Code::Unused | Code::Version | Code::Misplaced | Code::Unpinned => {}
+            code => {
+                ctx.output
+                    .warn(&format!("{}: {}", finding.place, finding.message));
+                if code.is_error() {
+                    ctx.output.hint(&finding.mend);
+                }
+            }
         }
+    }
+    let unpinned = findings
+        .iter()
+        .filter(|finding| finding.code == Code::Unpinned);
+    let names: Vec<_> = unpinned
+        .filter_map(|finding| finding.message.split(' ').next())
+        .collect();
+    if !names.is_empty() {
+        ctx.output.warn(&format!(
+            "not installed here, so without a version: {}",
+            names.join(", ")
+        ));
+        ctx.output.hint("install them, then git agile requirements");
     }
 }
