@@ -96,6 +96,16 @@ impl Error {
         self
     }
 
+    /// The same error; with this hint when it has none.
+    #[must_use]
+    pub fn or_hint(self, hint: impl Into<String>) -> Self {
+        if self.hints.is_empty() {
+            self.hint(hint)
+        } else {
+            self
+        }
+    }
+
     /// The same error with what lay beneath it.
     #[must_use]
     pub fn cause(mut self, cause: impl fmt::Display) -> Self {

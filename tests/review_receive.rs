@@ -486,11 +486,11 @@ fn the_log_steps_aside() {
 }
 
 #[test]
-fn without_a_snapshot_or_a_run_it_says_so() {
+fn without_a_launch_or_a_run_it_says_so() {
     let lab = Lab::new();
     fs::write(lab.run_folder().join("log"), "out").unwrap();
     let report = lab.fetch().unwrap();
-    assert_eq!(reasons(&report), [(".".to_string(), Reason::NoSnapshot)]);
+    assert_eq!(reasons(&report), [(".".to_string(), Reason::NotLaunched)]);
     assert_eq!(lab.files(), ["log"]);
     fs::remove_dir_all(lab.run_folder()).unwrap();
     let report = lab.fetch().unwrap();
@@ -498,14 +498,6 @@ fn without_a_snapshot_or_a_run_it_says_so() {
         refused(&report, "."),
         Some(Reason::Run("No such file or directory".into()))
     );
-}
-
-#[test]
-fn a_snapshot_is_taken_once() {
-    let lab = Lab::with(&[("result", "1")]);
-    lab.launch();
-    lab.fetch().unwrap();
-    assert_eq!(lab.files(), ["result"]);
 }
 
 #[test]
@@ -580,4 +572,53 @@ fn noise_around_the_answer_is_skipped() {
     bytes.extend(b"logout\n");
     assert_eq!(lab.receive(&bytes, &nonce, plan, there).unwrap().files, 1);
     assert_eq!(lab.files(), [OsStr::from_bytes(b"a").to_str().unwrap()]);
+}
+
+/// A small file system in place of the work tree; needs root.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &std::path::Path) -> Option<Self> {
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+            .arg(at)
+            .output();
+        mount
+            .ok()
+            .filter(|out| out.status.success())
+            .map(|_| SmallDisk(at.to_path_buf()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_is_said_and_what_is_complete_stays() {
+    let lab = Lab::with(&[
+        ("a", "1"),
+        ("b", &"2".repeat(300_000)),
+        ("c", &"3".repeat(300_000)),
+    ]);
+    let Some(_disk) = SmallDisk::mount(&lab.root()) else {
+        return;
+    };
+    // Said before it starts where it can be known …
+    lab.write("d", "4".repeat(2_000_000));
+    assert!(lab.fetch().unwrap_err().message.contains("free here"));
+    fs::remove_file(lab.code().join("d")).unwrap();
+    // … and when it fills up meanwhile.
+    let filler = lab.root().join("filler");
+    let error = lab
+        .fetch_with(|| fs::write(&filler, vec![0; 500_000]).unwrap())
+        .unwrap_err();
+    assert_eq!(error.kind, Kind::Step);
+    assert!(error.hints[0].starts_with("make room"), "{error}");
+    assert_eq!(lab.files(), ["a", "b"]);
+    fs::remove_file(filler).unwrap();
+    assert_eq!(lab.fetch().unwrap().files, 1);
+    assert_eq!(lab.files(), ["a", "b", "c"]);
 }

@@ -35,7 +35,7 @@ pub fn run(args: AttachArgs, ctx: &Context) -> Result<()> {
     }
     let server = server_of(&record.run.server);
     check_trust(&Agreements::load()?, &repository, &server)?;
-    let connection = ctx.block_on(Connection::open(&server, Asking::OnTerminal))?;
+    let connection = ctx.block_on(Connection::open(&server, Asking::OnTerminal(&ctx.output)))?;
     let mut command =
         connection.terminal_command(Some(&scripts::attach(&server.path, &record.run.id)))?;
     let status = command

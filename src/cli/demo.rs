@@ -118,7 +118,7 @@ impl Demo<'_> {
         self.shell(&self.project, &["git", "agile", "fetch-results"])?;
         self.shell(&self.project, &["git", "agile", "review", "--sort", "loss"])?;
         self.tell(&format!(
-            "All of it is in {}; remove that folder, and nothing is left.",
+            "All of it is in {}; remove that folder when you have seen enough.",
             self.top.display()
         ));
         Ok(())

@@ -24,8 +24,8 @@ use crate::development::push::{fetch_url, git_host};
 use crate::development::records::{self, Record};
 use crate::development::repository::Repository;
 use crate::error::{Error, Result};
-use crate::model::config::{Config, Experiment, Server, nearest};
-use crate::model::names::{CommitId, ParamName};
+use crate::model::config::{Config, Experiment, Server};
+use crate::model::names::{CommitId, ParamName, RunId};
 use crate::model::run::{Known, Run};
 use crate::model::value::Value;
 use crate::terminal::{Stream, Style, clean};
@@ -164,12 +164,12 @@ fn plan(
         repository.file_at(request.commit, path.as_str())
     })?;
     let environment = environment_key(config, &files);
-    let occasion = occasion(repository, request.commit)?;
     let known: BTreeMap<_, _> =
         records::all(repository, |error| ctx.output.warn(&error.to_string()))?
             .into_iter()
             .map(|record| (record.run.id.clone(), record))
             .collect();
+    let occasion = occasion(repository, request.commit, &known)?;
     let mut shares: Vec<Share> = Vec::new();
     for experiment in experiments {
         for server in servers_of(config, experiment, request)? {
@@ -212,11 +212,7 @@ enum Attempt {
 }
 
 /// The attempt of `first` that is meant: the newest that there is, or with `again` one more.
-fn which_attempt(
-    known: &BTreeMap<crate::model::names::RunId, Record>,
-    first: Run,
-    again: bool,
-) -> Attempt {
+fn which_attempt(known: &BTreeMap<RunId, Record>, first: Run, again: bool) -> Attempt {
     let Some(mut newest) = known.get(&first.id) else {
         return Attempt::Ask(Box::new(first));
     };
@@ -225,7 +221,7 @@ fn which_attempt(
         newest = record;
         next += 1;
     }
-    if again {
+    if again && !newest.known.is_unlaunched() {
         return Attempt::Ask(Box::new(Run {
             id: attempt_id(&first.id, next),
             attempt: next,
@@ -244,17 +240,7 @@ fn chosen<'a>(config: &'a Config, request: &Request) -> Result<Vec<&'a Experimen
             .hint("add [experiments.train] with a `command`"));
     }
     for name in &request.experiments {
-        if !config
-            .experiments
-            .values()
-            .any(|experiment| experiment.name.as_str() == name)
-        {
-            return Err(unknown(
-                "experiment",
-                name,
-                config.experiments.keys().map(AsRef::as_ref).collect(),
-            ));
-        }
+        config.experiment(name)?;
     }
     let is_meant = |experiment: &&Experiment| match request.experiments.is_empty() {
         true => experiment.on_push || !request.is_push,
@@ -272,17 +258,7 @@ fn servers_of<'a>(
     request: &Request,
 ) -> Result<Vec<&'a Server>> {
     for name in &request.servers {
-        if !config
-            .servers
-            .values()
-            .any(|server| server.name.as_str() == name)
-        {
-            return Err(unknown(
-                "server",
-                name,
-                config.servers.keys().map(AsRef::as_ref).collect(),
-            ));
-        }
+        config.server(name)?;
     }
     let is_meant = |server: &&Server| match request.servers.is_empty() {
         true => experiment.servers.contains(&server.name),
@@ -303,25 +279,25 @@ fn servers_of<'a>(
     Ok(servers)
 }
 
-fn unknown(noun: &str, name: &str, known: Vec<&str>) -> Error {
-    let error = Error::usage(format!(
-        "there is no {noun} `{}` in agile.toml",
-        clean(name)
-    ));
-    match nearest(name, known.iter().copied()) {
-        Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None => error.hint(format!("there is {}", known.join(", "))),
-    }
-}
-
-fn occasion(repository: &Repository, commit: Oid) -> Result<Occasion> {
+/// Who asks for `commit`, and when: at a time of its own, so that the newest of the `known` runs is always one push's.
+fn occasion(
+    repository: &Repository,
+    commit: Oid,
+    known: &BTreeMap<RunId, Record>,
+) -> Result<Occasion> {
     let subject = repository
         .git()
         .find_commit(commit)
         .ok()
         .and_then(|commit| commit.summary().map(str::to_string));
     let id = CommitId::from(commit);
-    let time = Timestamp::now();
+    let mut time = Timestamp::now();
+    while known
+        .values()
+        .any(|record| record.run.asked == time.as_second())
+    {
+        time += jiff::SignedDuration::from_secs(1);
+    }
     let by = repository.git().signature().ok();
     Ok(Occasion {
         sprint: format!("{}-{}", time.strftime("%Y%m%d-%H%M%S"), id.short()),
@@ -384,8 +360,11 @@ fn execute(
     }
     for share in &contacted {
         for run in &share.asked {
-            if records::find(repository, &run.id)?.is_none() {
-                records::create(repository, run)?;
+            match records::find(repository, &run.id)? {
+                None => drop(records::create(repository, run)?),
+                Some(_) => drop(records::update(repository, &run.id, &[], |known| {
+                    known.unlaunched(None)
+                })?),
             }
         }
     }
@@ -396,10 +375,7 @@ fn execute(
             let result = on_server(ctx, config, share, url, &request.branch).await;
             (share, result)
         });
-        Ok(stream::iter(all)
-            .buffer_unordered(JOBS)
-            .collect::<Vec<_>>()
-            .await)
+        Ok(stream::iter(all).buffered(JOBS).collect::<Vec<_>>().await)
     })?;
     for (share, result) in results {
         match result {
@@ -442,12 +418,15 @@ async fn on_server(
     bar.enable_steady_tick(std::time::Duration::from_millis(120));
     let result = async {
         let call = scripts::deploy(&deployment(config, server, url, branch, &share.asked)?);
-        let mut connection = Connection::open(server, Asking::OnTerminal).await?;
+        let ids: Vec<_> = share.asked.iter().map(|run| run.id.clone()).collect();
+        let mut connection = match Connection::open(server, Asking::OnTerminal(&ctx.output)).await {
+            Ok(connection) => connection,
+            Err(error) => return Ok(Report::not_contacted(&ids, error)),
+        };
         let answer = connection
             .call(&call, |text| bar.set_message(clean(text)))
             .await?;
-        let ids: Vec<_> = share.asked.iter().map(|run| run.id.clone()).collect();
-        Ok(report(server, &ids, &answer))
+        Ok(report(server, url, &ids, &answer))
     }
     .await;
     bar.finish_and_clear();
@@ -466,6 +445,18 @@ fn take_in(
     let time = now();
     let (mut lines, mut failures, mut started) = (Vec::new(), Vec::new(), 0);
     for (run, (id, outcome)) in share.asked.iter().zip(report.runs) {
+        let why = match (&outcome, &report.failure) {
+            (Outcome::Failed(error), _) | (Outcome::Unknown, Some(error)) => Some(error),
+            _ => None,
+        };
+        if let Some(error) = why {
+            let prefix = format!("{}: ", server.name);
+            let why = error
+                .message
+                .strip_prefix(&prefix)
+                .unwrap_or(&error.message);
+            records::update(repository, &id, &[], |known| known.unlaunched(Some(why)))?;
+        }
         match outcome {
             Outcome::There(deed, facts) => {
                 let learnt = records::update(repository, &id, &[], |known| {
@@ -474,6 +465,8 @@ fn take_in(
                 if deed == Deed::Started {
                     started += 1;
                     lines.push(format!("  {id}  {}", parameters(run)));
+                } else if deed == Deed::Queued {
+                    lines.push(format!("  {id}  waits for a slot"));
                 } else {
                     lines.push(format!("  {id}  {}", existing(&learnt.known)));
                 }
@@ -652,7 +645,7 @@ pub fn connect_ahead(repository: &Repository, config: &Config) {
             let open = servers
                 .iter()
                 .map(|server| Connection::open(server, Asking::Never));
-            let _: Vec<_> = stream::iter(open).buffer_unordered(JOBS).collect().await;
+            let _: Vec<_> = stream::iter(open).buffered(JOBS).collect().await;
         });
     });
 }

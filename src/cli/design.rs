@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Context;
 use crate::design::expand;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::terminal::{Stream, Style, clean};
 
 /// Expand and validate the experiments of a commit; no network
@@ -50,9 +50,7 @@ pub fn run(args: DesignArgs, ctx: &Context) -> Result<()> {
         }
     }
     if args.json {
-        let text =
-            serde_json::to_string_pretty(&all).map_err(|error| Error::step(error.to_string()))?;
-        ctx.output.data(&text)?;
+        ctx.output.json(&all)?;
     }
     Ok(())
 }

@@ -67,10 +67,7 @@ pub fn run(args: FetchArgs, ctx: &Context) -> Result<()> {
             let result = from_server(ctx, repository, agreements, server, records).await;
             (server, records, result)
         });
-        Ok(stream::iter(all)
-            .buffer_unordered(JOBS)
-            .collect::<Vec<_>>()
-            .await)
+        Ok(stream::iter(all).buffered(JOBS).collect::<Vec<_>>().await)
     })?;
     let mut worst = None;
     for (server, records, result) in results {
@@ -102,7 +99,8 @@ fn choose(args: &FetchArgs, ctx: &Context, repository: &Repository) -> Result<Ve
         &args.selection
     }
     .records(ctx, repository)?;
-    let (records, failures) = ctx.block_on(look(repository, records, Asking::OnTerminal))?;
+    let (records, failures) =
+        ctx.block_on(look(repository, records, Asking::OnTerminal(&ctx.output)))?;
     warn_unseen(ctx, &failures);
     if !is_default {
         for record in records.iter().filter(|record| !record.known.state.is_end()) {
@@ -139,7 +137,7 @@ async fn from_server(
     records: &[&Record],
 ) -> Result<Fetched> {
     check_trust(agreements, repository, server)?;
-    let connection = Connection::open(server, Asking::OnTerminal).await?;
+    let connection = Connection::open(server, Asking::OnTerminal(&ctx.output)).await?;
     let (nonce, limits) = (crate::review::Nonce::fresh()?, Limits::default());
     let sources: Vec<Source> = records
         .iter()
@@ -167,7 +165,7 @@ async fn from_server(
     let (plan, destinations) = prepare(manifest, destinations, limits).await?;
     if plan.is_empty() {
         return Ok(Fetched {
-            report: settle(plan, destinations)?,
+            report: settle(plan, destinations).await?,
             listings,
         });
     }

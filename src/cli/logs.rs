@@ -40,7 +40,7 @@ pub fn run(args: LogsArgs, ctx: &Context) -> Result<()> {
     let call = scripts::logs(&server.path, &record.run.id, lines, args.follow);
     let mut escaper = ctx.output.is_read().then(Escaper::default);
     ctx.block_on(async {
-        let connection = Connection::open(&server, Asking::OnTerminal).await?;
+        let connection = Connection::open(&server, Asking::OnTerminal(&ctx.output)).await?;
         connection
             .stream(&call, async |stream| {
                 let mut buffer = vec![0u8; 64 << 10];

@@ -33,6 +33,8 @@ pub fn server_of(place: &Place) -> Server {
         path: place.path.clone(),
         source: Source::default(),
         launcher: Launcher::default(),
+        slots: None,
+        gpus: None,
         setup: None,
         env: BTreeMap::new(),
         is_personal: false,
@@ -86,11 +88,11 @@ pub fn by_place(records: &[Record]) -> Vec<(Server, Vec<RunId>)> {
 pub async fn look(
     repository: &Repository,
     records: Vec<Record>,
-    asking: Asking,
+    asking: Asking<'_>,
 ) -> Result<(Vec<Record>, Vec<(Server, Error)>)> {
     let active: Vec<Record> = records
         .iter()
-        .filter(|record| !record.known.state.is_end())
+        .filter(|record| record.known.is_open())
         .cloned()
         .collect();
     if active.is_empty() {
@@ -104,7 +106,7 @@ pub async fn look(
             (server, result)
         }
     });
-    let answers: Vec<_> = stream::iter(asked).buffer_unordered(JOBS).collect().await;
+    let answers: Vec<_> = stream::iter(asked).buffered(JOBS).collect().await;
     let (mut seen, mut failures) = (BTreeMap::new(), Vec::new());
     for (server, answer) in answers {
         match answer {
@@ -130,7 +132,7 @@ async fn ask(
     repository: &Repository,
     server: &Server,
     runs: &[RunId],
-    asking: Asking,
+    asking: Asking<'_>,
 ) -> Result<BTreeMap<RunId, Sighting>> {
     check_trust(agreements, repository, server)?;
     let mut connection = Connection::open(server, asking).await?;

@@ -12,13 +12,15 @@ mod install;
 mod logs;
 mod look;
 mod push;
-pub mod requirements;
+mod requirements;
+mod review;
 mod select;
 mod show;
 mod ssh;
 mod status;
 mod stop;
 mod trust;
+mod usage;
 mod wait;
 
 use std::process::ExitCode;
@@ -70,6 +72,7 @@ enum Command {
     Wait(wait::WaitArgs),
     Show(show::ShowArgs),
     FetchResults(fetch::FetchArgs),
+    Review(review::ReviewArgs),
     Ssh(ssh::SshArgs),
     Trust(trust::TrustArgs),
     Demo(demo::DemoArgs),
@@ -79,11 +82,16 @@ enum Command {
 
 /// Runs the program with the arguments it was started with, and gives its exit status.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let parsed = Cli::try_parse();
+    let quiet = parsed.as_ref().is_ok_and(|cli| cli.quiet);
     let context = Context {
-        output: Output::new(cli.quiet),
+        output: Output::new(quiet),
     };
-    match dispatch(cli.command, &context) {
+    let result = match parsed {
+        Ok(cli) => dispatch(cli.command, &context),
+        Err(said) => usage::answer(&said, &context.output),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             context.output.error(&error);
@@ -108,6 +116,7 @@ fn dispatch(command: Command, ctx: &Context) -> Result<()> {
         Command::Wait(args) => wait::run(args, ctx),
         Command::Show(args) => show::run(args, ctx),
         Command::FetchResults(args) => fetch::run(args, ctx),
+        Command::Review(args) => review::run(args, ctx),
         Command::Ssh(args) => ssh::run(args, ctx),
         Command::Trust(args) => trust::run(args, ctx),
         Command::Demo(args) => demo::run(args, ctx),

@@ -9,7 +9,7 @@ use super::select::one_run;
 use super::status::{clock, parameters, state_word};
 use crate::deployment::connection::Asking;
 use crate::development::records::Record;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::terminal::clean;
 
 /// The whole record of one run
@@ -34,9 +34,7 @@ pub fn run(args: ShowArgs, ctx: &Context) -> Result<()> {
     super::look::warn_unseen(ctx, &failures);
     for record in &records {
         if args.json {
-            let text = serde_json::to_string_pretty(&json(record))
-                .map_err(|error| Error::step(error.to_string()))?;
-            ctx.output.data(&text)?;
+            ctx.output.json(&json(record))?;
         } else {
             print(ctx, record)?;
         }

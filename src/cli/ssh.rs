@@ -6,7 +6,6 @@ use super::Context;
 use super::deploy::{agree_to, default_git_host};
 use crate::deployment::connection::{Asking, Connection};
 use crate::error::{Context as _, Error, Result};
-use crate::model::config::nearest;
 
 /// A shell, or a command, on a server, through the connection that is open already
 #[derive(Debug, Args)]
@@ -25,22 +24,12 @@ pub struct SshArgs {
 pub fn run(args: SshArgs, ctx: &Context) -> Result<()> {
     let repository = ctx.repository()?;
     let config = ctx.config(&repository, repository.commit("HEAD")?)?;
-    let found = config
-        .servers
-        .values()
-        .find(|server| server.name.as_str() == args.server);
-    let server = found.ok_or_else(|| {
-        let error = Error::usage(format!("there is no server `{}`", args.server));
-        let near = nearest(&args.server, config.servers.keys().map(AsRef::as_ref));
-        error.hint(near.map_or("agile.toml lists the servers".into(), |near| {
-            format!("did you mean `{near}`?")
-        }))
-    })?;
+    let server = config.server(&args.server)?;
     let git_host = default_git_host(&repository, &config)?;
     agree_to(ctx, &repository, std::slice::from_ref(server), &git_host)
         .into_iter()
         .collect::<Result<()>>()?;
-    let connection = ctx.block_on(Connection::open(server, Asking::OnTerminal))?;
+    let connection = ctx.block_on(Connection::open(server, Asking::OnTerminal(&ctx.output)))?;
     let text = (!args.command.is_empty()).then(|| args.command.join(" "));
     let status = connection
         .terminal_command(text.as_deref())?

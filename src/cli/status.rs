@@ -34,17 +34,16 @@ pub fn run(args: StatusArgs, ctx: &Context) -> Result<()> {
     let repository = ctx.repository()?;
     loop {
         let records = args.selection.records(ctx, &repository)?;
-        let (records, failures) = ctx.block_on(look(&repository, records, Asking::OnTerminal))?;
+        let (records, failures) =
+            ctx.block_on(look(&repository, records, Asking::OnTerminal(&ctx.output)))?;
         if args.json {
             let runs: Vec<_> = records.iter().map(show::json).collect();
-            let text = serde_json::to_string_pretty(&runs)
-                .map_err(|error| Error::step(error.to_string()))?;
-            ctx.output.data(&text)?;
+            ctx.output.json(&runs)?;
         } else {
             print(ctx, &records)?;
         }
         warn_unseen(ctx, &failures);
-        if args.watch && records.iter().any(|record| !record.known.state.is_end()) {
+        if args.watch && records.iter().any(|record| record.known.is_open()) {
             std::thread::sleep(std::time::Duration::from_secs(2));
             ctx.output.data("")?;
             continue;
@@ -134,6 +133,7 @@ fn print_sprint(ctx: &Context, records: &[Record]) -> Result<()> {
 pub fn state_word(known: &Known) -> String {
     match (known.state, known.exit) {
         (RunState::Failed, Some(exit)) => format!("failed ({exit})"),
+        (RunState::Asked, _) if known.is_unlaunched() => "not launched".to_string(),
         (RunState::Asked, _) => "not confirmed".to_string(),
         (state, _) => state.to_string(),
     }
@@ -152,7 +152,7 @@ pub fn parameters(run: &crate::model::run::Run) -> String {
 fn note(known: &Known) -> String {
     let mut notes = Vec::new();
     notes.extend(known.note.clone());
-    if let Some(seen) = known.seen.filter(|_| !known.state.is_end()) {
+    if let Some(seen) = known.seen.filter(|_| known.is_open()) {
         let age = now() - seen;
         if age > 5 {
             notes.push(format!("last seen {} ago", span(age)));
@@ -199,5 +199,9 @@ pub fn failed(records: &[Record]) -> Option<Error> {
         .collect();
     let first = bad.first()?;
     let said = format!("{} of {} runs did not succeed", bad.len(), records.len());
-    Some(Error::new(Kind::Check, said).hint(format!("git agile logs {}", first.run.id)))
+    let hint = match first.known.is_unlaunched() {
+        true => format!("git agile deploy {}", first.run.commit.short()),
+        false => format!("git agile logs {}", first.run.id),
+    };
+    Some(Error::new(Kind::Check, said).hint(hint))
 }

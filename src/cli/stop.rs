@@ -38,7 +38,7 @@ pub fn run(args: StopArgs, ctx: &Context) -> Result<()> {
     let records = args.selection.records(ctx, &repository)?;
     let active: Vec<Record> = records
         .into_iter()
-        .filter(|record| !record.known.state.is_end())
+        .filter(|record| record.known.is_open())
         .collect();
     if active.is_empty() {
         ctx.output.say("None of these runs is going on.");
@@ -65,16 +65,14 @@ pub fn run(args: StopArgs, ctx: &Context) -> Result<()> {
             let (repository, agreements) = (&repository, &agreements);
             async move {
                 check_trust(agreements, repository, &server)?;
-                let mut connection = Connection::open(&server, Asking::OnTerminal).await?;
+                let mut connection =
+                    Connection::open(&server, Asking::OnTerminal(&ctx.output)).await?;
                 connection
                     .call(&scripts::stop(&server.path, args.grace, &runs), |_| {})
                     .await
             }
         });
-        Ok(stream::iter(calls)
-            .buffer_unordered(JOBS)
-            .collect::<Vec<_>>()
-            .await)
+        Ok(stream::iter(calls).buffered(JOBS).collect::<Vec<_>>().await)
     })?;
     let mut worst = None;
     let mut complain = |error: Error| {

@@ -5,8 +5,7 @@ use clap::Args;
 use super::Context;
 use super::deploy::{default_git_host, describe};
 use crate::deployment::trust::{Agreement, Agreements, Trust};
-use crate::error::{Error, Result};
-use crate::model::config::nearest;
+use crate::error::Result;
 use crate::terminal::Table;
 
 /// Agree to the servers that agile.toml names, so that they may be contacted
@@ -36,15 +35,7 @@ pub fn run(args: TrustArgs, ctx: &Context) -> Result<()> {
     let host = default_git_host(&repository, &config)?;
     let mut agreements = Agreements::load()?;
     for name in &args.servers {
-        if !config.servers.keys().any(|server| server.as_str() == name) {
-            let error = Error::usage(format!("there is no server `{name}` in agile.toml"));
-            let near = nearest(name, config.servers.keys().map(AsRef::as_ref));
-            return Err(
-                error.hint(near.map_or("git agile trust --list".into(), |near| {
-                    format!("did you mean `{near}`?")
-                })),
-            );
-        }
+        config.server(name)?;
     }
     if args.list || (args.servers.is_empty() && !args.all) {
         let mut table = Table::new(&["SERVER", "HOST", "FETCHES FROM", "AGREED"]);

@@ -43,13 +43,13 @@ pub fn run(args: WaitArgs, ctx: &Context) -> Result<()> {
         let asking = if has_warned {
             Asking::Never
         } else {
-            Asking::OnTerminal
+            Asking::OnTerminal(&ctx.output)
         };
         let (now, failures) = ctx.block_on(look(&repository, records, asking))?;
         records = now;
         for record in records
             .iter()
-            .filter(|record| before.contains(&record.run.id) && record.known.state.is_end())
+            .filter(|record| before.contains(&record.run.id) && !record.known.is_open())
         {
             ctx.output
                 .say(&format!("{}: {}", record.run.id, state_word(&record.known)));
@@ -91,7 +91,7 @@ pub fn run(args: WaitArgs, ctx: &Context) -> Result<()> {
 fn active(records: &[Record]) -> Vec<crate::model::names::RunId> {
     records
         .iter()
-        .filter(|record| !record.known.state.is_end())
+        .filter(|record| record.known.is_open())
         .map(|record| record.run.id.clone())
         .collect()
 }

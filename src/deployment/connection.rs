@@ -48,7 +48,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`Kind::Unreachable`](crate::error::Kind::Unreachable) with the reason and what mends it.
-    pub async fn open(server: &Server, asking: Asking) -> Result<Self> {
+    pub async fn open(server: &Server, asking: Asking<'_>) -> Result<Self> {
         let link = match &server.host {
             Host::Local => Link::Local,
             Host::Ssh(destination) => {
@@ -282,6 +282,8 @@ impl Connection {
                 "{name}: the connection was lost in the middle of the answer"
             ))
             .hint("the same command again continues where this one stopped"),
+            Broken::Stalled => Error::unreachable(format!("{name}: no answer for 30 seconds; what was asked for may be done or not"))
+                .hint("git agile status, or the same command again, which continues where this one stopped"),
             Broken::Damaged(what) => {
                 Error::unreachable(format!("{name}: the answer is damaged: {what}"))
             }

@@ -9,7 +9,7 @@ use super::protocol::Answer;
 use super::scripts::{Deployment, RunFiles};
 use crate::design::{Identity, expand, run_id};
 use crate::error::{Context as _, Error, Result};
-use crate::model::config::{Config, Experiment, Launcher, Manager, Server, Source};
+use crate::model::config::{Config, Experiment, Launcher, Manager, Server, Source, Stop};
 use crate::model::names::{CommitId, ParamName, RelPath, RunId};
 use crate::model::run::{DataKey, EnvironmentKey, Place, Run, SCHEMA};
 use crate::model::shell::exports;
@@ -40,8 +40,11 @@ pub fn environment_key(config: &Config, files: &[(RelPath, Vec<u8>)]) -> Environ
         .as_ref()
         .map(|version| version.as_str().to_string());
     let mut digest = Sha256::new();
-    // The manager's word will tell environments apart once there is more than one.
-    digest.update(format!("venv\0{}\0", python.as_deref().unwrap_or_default()));
+    digest.update(format!(
+        "{}\0{}\0",
+        config.environment.manager.as_str(),
+        python.as_deref().unwrap_or_default()
+    ));
     for (path, content) in files {
         digest.update(format!("{path}\0{}\0", content.len()));
         digest.update(content);
@@ -111,6 +114,10 @@ pub fn runs(
             },
             environment: environment.clone(),
             data: data.clone(),
+            limit: experiment
+                .stop
+                .as_ref()
+                .and_then(|stop| Some(stop.timeout?.seconds())),
             results: experiment.results.clone(),
             metrics: experiment.metrics.clone(),
             sprint: occasion.sprint.clone(),
@@ -153,13 +160,23 @@ pub fn check_supported(config: &Config, experiment: &Experiment, server: &Server
             "launcher = \"auto\"",
         );
     }
-    if !matches!(config.environment.manager, Manager::Auto | Manager::Venv) {
-        return not_yet("environment.manager".to_string(), "manager = \"venv\"");
+    if !matches!(
+        config.environment.manager,
+        Manager::Auto | Manager::Venv | Manager::Uv
+    ) {
+        return not_yet("environment.manager".to_string(), "manager = \"auto\"");
     }
-    if !experiment.data.is_empty() {
+    let stops_by_metric = |stop: &Stop| {
+        *stop
+            != Stop {
+                timeout: stop.timeout,
+                ..Stop::default()
+            }
+    };
+    if experiment.stop.as_ref().is_some_and(stops_by_metric) {
         return not_yet(
-            format!("experiments.{}.data", experiment.name),
-            "download the data in `setup` of the server",
+            format!("experiments.{}.stop.metric", experiment.name),
+            "stop = { timeout = \"12h\" } works",
         );
     }
     Ok(())
@@ -203,7 +220,10 @@ pub fn deployment(
             .as_ref()
             .map(|python| python.as_str().to_string())
             .unwrap_or_default(),
+        manager: config.environment.manager.as_str(),
         launcher: server.launcher.as_str(),
+        slots: server.slots,
+        gpus: server.gpus.clone().unwrap_or_default(),
         requirements: requirements.unwrap_or_default(),
         runs: runs
             .iter()
@@ -243,6 +263,8 @@ fn files(server: &Server, run: &Run) -> Result<RunFiles> {
         command: run.command.clone(),
         variables,
         setup: server.setup.clone().unwrap_or_default(),
+        limit: run.limit,
+        data: run.data.values().cloned().collect(),
     })
 }
 
@@ -270,8 +292,23 @@ pub struct Report {
     pub has_built: bool,
 }
 
-/// What `answer` of `server` says about the runs `asked`.
-pub fn report(server: &Server, asked: &[RunId], answer: &Answer) -> Report {
+impl Report {
+    /// What became of the runs `asked` on a server that could not be contacted.
+    pub fn not_contacted(asked: &[RunId], error: Error) -> Self {
+        Report {
+            runs: asked
+                .iter()
+                .map(|id| (id.clone(), Outcome::Unknown))
+                .collect(),
+            failure: Some(error),
+            commit: None,
+            has_built: false,
+        }
+    }
+}
+
+/// What `answer` of `server`, which fetches from `url`, says about the runs `asked`.
+pub fn report(server: &Server, url: &str, asked: &[RunId], answer: &Answer) -> Report {
     let (seen, _) = sightings(answer);
     let lines = |word: &'static str| answer.iter().filter(move |line| line[0] == word);
     let tail: Vec<&str> = lines("tail")
@@ -290,7 +327,7 @@ pub fn report(server: &Server, asked: &[RunId], answer: &Answer) -> Report {
         };
         let hint = hint
             .clone()
-            .or_else(|| hint_for(step, &tail.join("\n"), server));
+            .or_else(|| hint_for(step, &tail.join("\n"), server, url));
         hint.map_or(error.clone(), |hint| error.hint(hint))
     };
     let outcome = |id: &RunId| {
@@ -314,7 +351,7 @@ pub fn report(server: &Server, asked: &[RunId], answer: &Answer) -> Report {
 }
 
 /// What mends a step that failed on a server.
-fn hint_for(step: &str, tail: &str, server: &Server) -> Option<String> {
+fn hint_for(step: &str, tail: &str, server: &Server, url: &str) -> Option<String> {
     let said = tail.to_lowercase();
     let has = |text: &str| said.contains(text);
     let name = &server.name;
@@ -323,7 +360,7 @@ fn hint_for(step: &str, tail: &str, server: &Server) -> Option<String> {
         "python" => format!("install it on {name}, or set `python` in [environment]"),
         "fetch" if has("host key verification failed") => {
             format!(
-                "{name} does not know the git host yet: log in there and run `git ls-remote` once"
+                "{name} does not know the git host yet: log in there and run `git ls-remote {url}` once"
             )
         }
         "fetch"
@@ -333,14 +370,22 @@ fn hint_for(step: &str, tail: &str, server: &Server) -> Option<String> {
         {
             format!("give {name} access to the git host: a deploy key, or a key in its ~/.ssh")
         }
-        "fetch" if has("not our ref") || has("couldn't find remote ref") || tail.is_empty() => {
+        "fetch"
+            if has("not our ref")
+                || has("unadvertised object")
+                || has("couldn't find remote ref")
+                || tail.is_empty() =>
+        {
             "the commit is not on the git remote: git agile push".to_string()
         }
-        "fetch" => format!("on {name}, `git ls-remote` of the remote must work"),
+        "fetch" => format!("on {name}, `git ls-remote {url}` must work"),
         "disk" | "folder" | "checkout" if has("no space") || step == "disk" => {
             format!("free some space on {name}, or correct `path`")
         }
         "folder" => format!("correct `path` of [servers.{name}]"),
+        "launcher" => {
+            format!("install it on {name}, or set `launcher = \"auto\"` in [servers.{name}]")
+        }
         "launch" => format!(
             "git agile ssh {name} 'screen -ls; tmux ls' shows what works there; or set `launcher`"
         ),

@@ -15,12 +15,11 @@ use std::time::Duration;
 use openssh::Session;
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
-use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::error::{Context as _, Error, Result};
 use crate::model::names::{Destination, ServerName};
-use crate::terminal::clean_lines;
+use crate::terminal::{Output, clean_lines};
 
 /// How long an unused connection stays, in seconds.
 const IDLE: u32 = 600;
@@ -32,12 +31,12 @@ const CHECK_LIMIT: Duration = Duration::from_secs(2);
 const MAX_SOCKET_PATH: usize = 104 - 17 - 1;
 
 /// Whether ssh may ask the person something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asking {
+#[derive(Clone, Copy)]
+pub enum Asking<'a> {
     /// Not now; what would need an answer fails.
     Never,
-    /// On the terminal, if there is one.
-    OnTerminal,
+    /// On the terminal, if there is one, while this output is silent.
+    OnTerminal(&'a Output),
 }
 
 /// A usable session to `destination`, and whether its connection was there before.
@@ -47,7 +46,7 @@ pub enum Asking {
 pub(super) async fn open(
     server: &ServerName,
     destination: &Destination,
-    asking: Asking,
+    asking: Asking<'_>,
 ) -> Result<(Session, bool)> {
     let socket = socket_path(destination)?;
     let lock = socket.with_extension("lock");
@@ -96,38 +95,63 @@ async fn start(
     server: &ServerName,
     destination: &Destination,
     socket: &Path,
-    asking: Asking,
+    asking: Asking<'_>,
 ) -> Result<()> {
     let log = socket.with_extension("log");
-    let said = match attempt(destination, socket, &log, false).await? {
-        None => return Ok(()),
-        Some(said) => said,
+    let mut command = master_command(
+        destination,
+        socket,
+        &log,
+        "BatchMode=yes",
+        "StrictHostKeyChecking=yes",
+    );
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut command = tokio::process::Command::from(command);
+    let said = match timeout(OPEN_LIMIT, command.kill_on_drop(true).status()).await {
+        Ok(ended) => outcome(ended, &log)?,
+        Err(_) => Some(format!("no answer within {} seconds", OPEN_LIMIT.as_secs())),
     };
-    let can_ask = asking == Asking::OnTerminal && fs::File::open("/dev/tty").is_ok();
-    if can_ask
-        && (said.contains("Permission denied") || said.contains("Host key verification failed"))
-        && !said.contains("IDENTIFICATION HAS CHANGED")
+    let Some(mut said) = said else { return Ok(()) };
+    let has = |text| said.contains(text);
+    let needs_answer = has("Permission denied") || has("Host key verification failed");
+    if let Asking::OnTerminal(output) = asking
+        && needs_answer
+        && !has("IDENTIFICATION HAS CHANGED")
+        && fs::File::open("/dev/tty").is_ok()
     {
-        // One question at a time, and each only once: a second wrong answer may lock an account.
-        static TERMINAL: Mutex<()> = Mutex::const_new(());
-        let _terminal = TERMINAL.lock().await;
-        return match attempt(destination, socket, &log, true).await? {
-            None => Ok(()),
-            Some(said) => Err(refusal(server, destination, &said)),
-        };
+        // This blocks all servers: the person answers one question at a time. And each only once: a second wrong
+        // answer may lock an account.
+        let mut command = master_command(
+            destination,
+            socket,
+            &log,
+            "BatchMode=no",
+            "StrictHostKeyChecking=ask",
+        );
+        match outcome(
+            output
+                .progress()
+                .suspend(|| command.stdout(Stdio::null()).status()),
+            &log,
+        )? {
+            None => return Ok(()),
+            Some(answered) => said = answered,
+        }
     }
     Err(refusal(server, destination, &said))
 }
 
-/// Starts a master; gives what ssh said when it could not.
-async fn attempt(
+fn master_command(
     destination: &Destination,
     socket: &Path,
     log: &Path,
-    ask: bool,
-) -> Result<Option<String>> {
-    let _ = fs::remove_file(log);
-    let mut command = tokio::process::Command::new("ssh");
+    batch: &str,
+    strict: &str,
+) -> std::process::Command {
+    let mut command = std::process::Command::new("ssh");
     command
         .arg("-E")
         .arg(log)
@@ -135,16 +159,10 @@ async fn attempt(
         .arg(socket)
         .args(["-M", "-N", "-f"]);
     let persist = format!("ControlPersist={IDLE}");
-    let (batch, strict) = if ask {
-        ("BatchMode=no", "ask")
-    } else {
-        ("BatchMode=yes", "yes")
-    };
-    let strict = format!("StrictHostKeyChecking={strict}");
     for option in [
         persist.as_str(),
         batch,
-        &strict,
+        strict,
         "ConnectTimeout=15",
         "ServerAliveInterval=10",
         "ServerAliveCountMax=3",
@@ -159,29 +177,14 @@ async fn attempt(
     }
     command.arg("--").arg(destination.as_str());
     command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true);
-    let ended = if ask {
-        command.stdin(Stdio::inherit()).stderr(Stdio::inherit());
-        command.status().await
-    } else {
-        match timeout(OPEN_LIMIT, command.status()).await {
-            Ok(ended) => ended,
-            Err(_) => {
-                return Ok(Some(format!(
-                    "no answer within {} seconds",
-                    OPEN_LIMIT.as_secs()
-                )));
-            }
-        }
-    };
-    let status = ended
-        .or_step(|| "cannot run `ssh`".into())
-        .map_err(|error| error.hint("install the OpenSSH client"))?;
+}
+
+/// What ssh said when it could not connect; nothing when it could.
+fn outcome(ended: std::io::Result<std::process::ExitStatus>, log: &Path) -> Result<Option<String>> {
     let said = fs::read(log).unwrap_or_default();
     let _ = fs::remove_file(log);
+    let status = ended.or_step(|| "cannot run `ssh`".into());
+    let status = status.map_err(|error| error.hint("install the OpenSSH client"))?;
     let said = String::from_utf8_lossy(&said[..said.len().min(8 << 10)]).into_owned();
     Ok((!status.success()).then_some(said))
 }

@@ -12,6 +12,8 @@ use crate::model::run::{Known, RunState};
 pub enum Deed {
     /// It was launched, and its runner said so.
     Started,
+    /// It waits for a slot.
+    Queued,
     /// It had been launched before.
     Existed,
     /// It was only looked at.
@@ -93,6 +95,7 @@ pub fn sightings(answer: &Answer) -> (BTreeMap<RunId, Sighting>, Option<i64>) {
 fn parse_deed(word: &str) -> Option<Deed> {
     Some(match word {
         "started" => Deed::Started,
+        "queued" => Deed::Queued,
         "exists" => Deed::Existed,
         "look" => Deed::Looked,
         "stopped" => Deed::Stopped,
@@ -145,7 +148,10 @@ pub fn learn(known: &Known, facts: Option<&Facts>, now: i64) -> Known {
         return learnt;
     };
     let (state, note) = match (facts.exit, facts.process) {
-        (Some(exit), _) => (ended(facts, exit), exit_note(exit)),
+        (Some(exit), _) => {
+            let state = ended(facts, exit);
+            (state, exit_note(exit).filter(|_| state == RunState::Failed))
+        }
         (None, Process::Alive | Process::Elsewhere) => (RunState::Running, None),
         (None, Process::Killed | Process::Refused) => (RunState::Stopped, None),
         (None, Process::Gone) => (

@@ -13,9 +13,11 @@
 //! or `NONCE raw` and then bytes to the end. The nonce is 32 random hexadecimal digits, new for each call.
 
 use std::io;
+use std::time::Duration;
 
 use crc::{CRC_32_CKSUM, Crc};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
+use tokio::time::timeout;
 
 use crate::model::shell::{HasNul, quote_bytes};
 
@@ -25,6 +27,8 @@ const MAX_LINE: usize = 64 << 10;
 const MAX_ANSWER: usize = 16 << 20;
 /// How much of a login shell's chatter is passed over before the answer begins, in bytes.
 const MAX_NOISE: usize = 1 << 20;
+/// A server that says nothing for so long hangs: its script gives a sign of life every ten seconds.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// A function of the scripts and its arguments.
 #[derive(Clone, Debug)]
@@ -113,6 +117,9 @@ pub enum Broken {
     /// What came is not what was sent, or too much.
     #[error("the answer is damaged: {0}")]
     Damaged(&'static str),
+    /// The server has stopped speaking.
+    #[error("no answer for 30 seconds")]
+    Stalled,
     /// Reading failed.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -228,10 +235,10 @@ async fn read_frame<R: AsyncBufRead + Unpin>(
 /// A line without its line feed; nothing at the end of the stream.
 async fn read_line<R: AsyncBufRead + Unpin>(reader: &mut R) -> Result<Option<Vec<u8>>, Broken> {
     let mut line = Vec::new();
-    reader
-        .take(MAX_LINE as u64 + 1)
-        .read_until(b'\n', &mut line)
-        .await?;
+    let mut limited = reader.take(MAX_LINE as u64 + 1);
+    timeout(SILENCE, limited.read_until(b'\n', &mut line))
+        .await
+        .map_err(|_| Broken::Stalled)??;
     if line.last() == Some(&b'\n') {
         line.pop();
         Ok(Some(line))
@@ -266,6 +273,7 @@ mod tests {
     fn read(bytes: &[u8]) -> (Result<Answer, Broken>, Vec<String>) {
         let mut said = Vec::new();
         let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
             .build()
             .unwrap();
         let mut reader = bytes;

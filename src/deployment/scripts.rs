@@ -1,6 +1,7 @@
 //! The texts that run on a server, embedded when the program is built, and the calls that may be made of them.
 
 use crate::model::names::{RemotePath, RunId};
+use crate::model::run::DataKey;
 
 use super::protocol::Call;
 
@@ -10,11 +11,14 @@ const RUNNER: &str = include_str!("scripts/runner.sh");
 const STATUS: &str = include_str!("scripts/status.sh");
 const STOP: &str = include_str!("scripts/stop.sh");
 const LOGS: &str = include_str!("scripts/logs.sh");
+const LAUNCH: &str = include_str!("scripts/launch.sh");
+const QUEUE: &str = include_str!("scripts/queue.sh");
+const DATA: &str = include_str!("scripts/data.sh");
 const PYTHON: &str = include_str!("scripts/python.sh");
 
 /// The runner as it lies in a run's folder.
 fn runner() -> String {
-    format!("{LIB}\n{RUNNER}\nagile_runner \"$0\" \"$@\"\n")
+    format!("{LIB}\n{STATUS}\n{STOP}\n{LAUNCH}\n{QUEUE}\n{RUNNER}\nagile_runner \"$0\" \"$@\"\n")
 }
 
 /// One run as the deployment script takes it.
@@ -30,6 +34,10 @@ pub struct RunFiles {
     pub variables: String,
     /// The server's `setup`, shell text.
     pub setup: String,
+    /// The longest it may take, in seconds.
+    pub limit: Option<u64>,
+    /// The data it needs.
+    pub data: Vec<DataKey>,
 }
 
 /// What a deployment asks of a server.
@@ -45,10 +53,16 @@ pub struct Deployment {
     pub branch: String,
     /// The digest of the environment's description.
     pub environment: String,
+    /// What builds the environment.
+    pub manager: &'static str,
     /// The Python version asked for; may be empty.
     pub python: String,
     /// The launcher's word.
     pub launcher: &'static str,
+    /// How many runs at once; without a number all of them.
+    pub slots: Option<u16>,
+    /// GPUs dealt out to the slots.
+    pub gpus: Vec<u16>,
     /// Requirement files of the commit, the first being installed.
     pub requirements: Vec<String>,
     /// The runs.
@@ -57,14 +71,16 @@ pub struct Deployment {
 
 /// The call that fetches the commit, builds the environment and launches the runs.
 pub fn deploy(deployment: &Deployment) -> Call {
-    let mut call = Call::new(&[LIB, STATUS, DEPLOY], "agile_deploy")
+    let mut call = Call::new(&[LIB, STATUS, LAUNCH, QUEUE, DATA, DEPLOY], "agile_deploy")
         .arg(deployment.path.as_str())
         .arg(&deployment.url)
         .arg(&deployment.commit)
         .arg(&deployment.branch)
         .arg(&deployment.environment)
+        .arg(deployment.manager)
         .arg(&deployment.python)
         .arg(deployment.launcher)
+        .arg(settings(deployment))
         .arg(runner())
         .arg(deployment.requirements.len().to_string());
     for file in &deployment.requirements {
@@ -77,21 +93,57 @@ pub fn deploy(deployment: &Deployment) -> Call {
             .arg(&run.json)
             .arg(&run.command)
             .arg(&run.variables)
-            .arg(&run.setup);
+            .arg(&run.setup)
+            .arg(run.limit.map_or(String::new(), |limit| limit.to_string()))
+            .arg(data(&run.data));
     }
     call
 }
 
+/// The lines of `queue/settings`: each slot gets its share of the GPUs, or they share one.
+fn settings(deployment: &Deployment) -> String {
+    let Deployment { gpus, launcher, .. } = deployment;
+    let count = |gpus: &[u16]| u16::try_from(gpus.len()).ok().filter(|&count| count > 0);
+    let Some(slots) = deployment.slots.or_else(|| count(gpus)) else {
+        return String::new();
+    };
+    let mut lines = format!("launcher {launcher}\nslots {slots}\n");
+    for slot in 0..usize::from(slots).min(if gpus.is_empty() { 0 } else { usize::MAX }) {
+        let share: Vec<String> = match gpus.len() / usize::from(slots) {
+            0 => vec![gpus[slot % gpus.len()].to_string()],
+            each => gpus[slot * each..(slot + 1) * each]
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+        };
+        lines.push_str(&format!("gpus {} {}\n", slot + 1, share.join(",")));
+    }
+    lines
+}
+
+/// A line for each data set: sum, path, address.
+fn data(data: &[DataKey]) -> String {
+    let line = |set: &DataKey| {
+        format!(
+            "{}\t{}\t{}\n",
+            set.sha256.as_deref().unwrap_or("-"),
+            set.path,
+            set.url
+        )
+    };
+    data.iter().map(line).collect()
+}
+
 /// The call that looks at runs.
 pub fn status<'a>(path: &RemotePath, runs: impl IntoIterator<Item = &'a RunId>) -> Call {
-    let call = Call::new(&[LIB, STATUS], "agile_status").arg(path.as_str());
+    let call = Call::new(&[LIB, STATUS, LAUNCH, QUEUE], "agile_status").arg(path.as_str());
     runs.into_iter()
         .fold(call, |call, run| call.arg(run.as_str()))
 }
 
 /// The call that ends runs, `grace` seconds after the first signal by force.
 pub fn stop<'a>(path: &RemotePath, grace: u32, runs: impl IntoIterator<Item = &'a RunId>) -> Call {
-    let call = Call::new(&[LIB, STATUS, STOP], "agile_stop")
+    let call = Call::new(&[LIB, STATUS, QUEUE, STOP], "agile_stop")
         .arg(path.as_str())
         .arg(grace.to_string());
     runs.into_iter()
@@ -143,7 +195,9 @@ mod tests {
     #[test]
     fn scripts_are_functions_only() {
         // A statement outside a function would run when the script is cut after it.
-        for text in [LIB, DEPLOY, RUNNER, STATUS, STOP, LOGS, PYTHON] {
+        for text in [
+            LIB, DEPLOY, RUNNER, STATUS, STOP, LOGS, LAUNCH, QUEUE, DATA, PYTHON,
+        ] {
             let mut inside = false;
             for line in text.lines() {
                 let opens = line.ends_with('{') && line.contains("() {");

@@ -36,18 +36,25 @@ pub struct Pushed {
 /// [`Kind::Step`] when git cannot be started.
 pub fn push(args: &[OsString], output: &Output) -> Result<Pushed> {
     let own_porcelain = has_flag(args, "--porcelain", None);
+    let is_quiet = has_flag(args, "--quiet", Some('q'));
     let mut command = git::command();
     command
         .arg("push")
-        .args((!own_porcelain).then_some("--porcelain"))
-        .args(args);
+        .args((!own_porcelain).then_some("--porcelain"));
+    if is_quiet {
+        // A quiet push does not say what has arrived: git speaks to us, and we are quiet.
+        command
+            .arg("--no-progress")
+            .args(args.iter().filter_map(without_quiet));
+    } else {
+        command.args(args);
+    }
     command.env("GIT_AGILE_PUSH", "1").stdout(Stdio::piped());
     let mut child = command
         .spawn()
         .or_step(|| "cannot run `git`".into())
         .map_err(|error| error.hint("install git"))?;
     let mut report = Report::default();
-    let is_quiet = has_flag(args, "--quiet", Some('q'));
     if let Some(stdout) = child.stdout.take() {
         let mut reader = BufReader::new(stdout);
         let mut line = Vec::new();
@@ -84,6 +91,17 @@ pub fn push(args: &[OsString], output: &Output) -> Result<Pushed> {
         status,
         arrived: report.arrived,
     })
+}
+
+/// The argument without what makes git quiet: nothing for `-q` and `--quiet`, `-u` for `-uq`.
+fn without_quiet(arg: &OsString) -> Option<OsString> {
+    let text = arg.to_string_lossy();
+    let is_cluster = text.starts_with('-') && !text.starts_with("--") && !text.starts_with("-o");
+    match text.as_ref() {
+        "-q" | "--quiet" => None,
+        cluster if is_cluster => Some(cluster.replace('q', "").into()),
+        _ => Some(arg.clone()),
+    }
 }
 
 /// Whether `args` hold the flag in its long form, or its short one alone or among others (`-fn`).
@@ -348,6 +366,11 @@ mod tests {
     #[test]
     fn arguments_are_read_as_git_does() {
         let args = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let loud: Vec<_> = args("-q -uq --quiet qa")
+            .iter()
+            .filter_map(without_quiet)
+            .collect();
+        assert_eq!(loud, args("-u qa"));
         assert!(has_flag(&args("-fn origin"), "--dry-run", Some('n')));
         assert!(!has_flag(
             &args("-o n origin -- -n"),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use git2::{ErrorCode, Oid};
 
 use crate::error::{Context as _, Error, Result};
+use crate::terminal::clean;
 
 /// A repository with a work tree, opened the way git names it: `GIT_DIR`, `GIT_INDEX_FILE` and the like are
 /// respected, so that a hook sees the index that is being committed.
@@ -76,8 +77,11 @@ impl Repository {
                     Error::config("this branch has no commit yet")
                         .hint("git commit, then try again")
                 }
-                _ => Error::usage(format!("`{name}` is not a commit of this repository"))
-                    .hint("git log --oneline"),
+                _ => Error::usage(format!(
+                    "`{}` is not a commit of this repository",
+                    clean(name)
+                ))
+                .hint("git log --oneline"),
             })
     }
 
@@ -100,8 +104,10 @@ impl Repository {
         };
         if entry.filemode() == 0o120000 {
             return Err(Error::config(format!(
-                "{path} is a symbolic link in commit {commit}"
-            )));
+                "{path} is a symbolic link in commit {}",
+                &commit.to_string()[..7]
+            ))
+            .hint(format!("make {path} a plain file, and commit it")));
         }
         let blob = self.git.find_blob(entry.id());
         blob.map(|blob| Some(blob.content().to_vec()))

@@ -38,6 +38,9 @@ pub struct Run {
     pub environment: EnvironmentKey,
     /// The data it needs.
     pub data: BTreeMap<DataName, DataKey>,
+    /// The longest it may take, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
     /// Which files are results; empty: every file the run created or changed.
     pub results: Vec<RelPath>,
     /// Which result files hold metrics.
@@ -148,7 +151,8 @@ pub struct Known {
     /// The exit status, once there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<i32>,
-    /// One sentence about why, where there is something to say.
+    /// One sentence about why, where there is something to say. Of a run that is only asked for: why it was not
+    /// launched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
     /// When the server was last asked, by this machine's clock.
@@ -171,6 +175,27 @@ impl Known {
             seen: None,
             fetched: None,
         }
+    }
+
+    /// Whether it is certain that the run was not launched.
+    pub fn is_unlaunched(&self) -> bool {
+        self.state == RunState::Asked && self.note.is_some()
+    }
+
+    /// Whether something may still happen to the run by itself.
+    pub fn is_open(&self) -> bool {
+        !self.state.is_end() && !self.is_unlaunched()
+    }
+
+    /// The same, with why the run was not launched, or without it when that is to be tried. What has been seen on a
+    /// server stays.
+    #[must_use]
+    pub fn unlaunched(&self, why: Option<&str>) -> Self {
+        let mut known = self.clone();
+        if known.state == RunState::Asked {
+            known.note = why.map(str::to_string);
+        }
+        known
     }
 
     /// Whether anything but the time of the last look differs.

@@ -2,7 +2,6 @@
 
 git-agile starts it on a server as `python3 -c PROGRAM MODE ARGUMENT...`, Python 3.6 or later:
 
-    snapshot RUNDIR              before the launch: remembers what code/ holds, in RUNDIR/before
     manifest NONCE MAX_FILE MAX_FILES (--run RUNDIR (--result PATTERN)*)+
     send NONCE (--run RUNDIR --list ID (--result PATTERN)* (--want RANGES)*)+
 
@@ -124,26 +123,6 @@ def walk(top, enter, trouble):
         waiting.extend(reversed(below))
 
 
-def stamp(status):
-    """What changes when a file changes; a changed folder shows in its files."""
-    if stat.S_ISDIR(status.st_mode):
-        return b'folder'
-    return b'%d %d %d' % (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def snapshot(folder):
-    """Writes RUNDIR/before once; a repeated deployment must not take results for the checkout."""
-    top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    kept = os.path.join(folder, b'before')
-    if os.path.lexists(kept):
-        return
-    records = []
-    trouble = lambda reason, path: records.append(path + b'\0' + reason + b'\0')
-    for path, status, _ in walk(top, lambda *_: True, trouble):
-        records.append(path + b'\0' + stamp(status) + b'\0')
-    write_whole(kept, b''.join(records))
-
-
 def write_whole(path, data, times=None):
     """Publishes a file at once or not at all."""
     part = path + b'.%d.part' % os.getpid()
@@ -159,14 +138,6 @@ def write_whole(path, data, times=None):
         if os.path.lexists(part):
             os.unlink(part)
         raise
-
-
-def read_snapshot(top):
-    """{path: stamp} of what was there before the launch."""
-    file, _ = open_plain(top, b'before')
-    with os.fdopen(file, 'rb') as before:
-        fields = before.read().split(b'\0')
-    return dict(zip(fields[0:-1:2], fields[1:-1:2]))
 
 
 def expression(pattern):
@@ -211,28 +182,38 @@ def matcher(patterns):
     return asked
 
 
+def key(status):
+    """Size, times in ns and inode, packed: a stat_result for each of 100,000 files takes ten times the memory."""
+    return b'%d %d %d %d' % (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+def is_executable(status):
+    return status.st_mode & 0o100 != 0
+
+
 class Listing:
-    """The results of one run by name: `files` as (path, source beneath RUNDIR, status), empty `folders`,
-    `refused` as (reason, path)."""
+    """The results of one run by name: `files` as (path, source beneath RUNDIR, key, executable), empty
+    `folders`, `refused` as (reason, path)."""
 
     def __init__(self, folder, patterns):
         self.folder = folder
         self.top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         self.files, self.folders, self.refused, self.links = [], [], [], []
         try:
-            self.before = read_snapshot(self.top)
+            # The runner made this folder when it began. A change time cannot be set back, by nobody and nothing.
+            self.launched = os.stat(b'started', dir_fd=self.top, follow_symlinks=False).st_ctime_ns
         except OSError:
-            self.before = None
+            self.launched = None
         self.asked = matcher(patterns) if patterns else None
-        if self.before is None and not patterns:
-            self.refused.append((b'before', b'.'))
+        if self.launched is None and not patterns:
+            self.refused.append((b'launch', b'.'))
         else:
             self.collect()
         self.resolve()
         self.add_log()
         self.files.sort()
         names = hashlib.sha256()
-        for path, _, _ in self.files:
+        for path, _, _, _ in self.files:
             names.update(path + b'\0')
         self.id = names.hexdigest().encode()
 
@@ -245,14 +226,18 @@ class Listing:
     def is_result(self, path, status):
         if self.asked:
             # Links to data sets that the deployment made belong to nobody's results.
-            return self.asked(path) and not (stat.S_ISLNK(status.st_mode) and self.is_old(path, status))
-        return not path.endswith(b'.pyc') and not self.is_old(path, status)
+            return self.asked(path) and not (stat.S_ISLNK(status.st_mode) and self.is_old(status))
+        return not path.endswith(b'.pyc') and not self.is_old(status)
 
-    def is_old(self, path, status):
-        return self.before is not None and self.before.get(path) == stamp(status)
+    def is_old(self, status):
+        """Whether it was there before the launch, and has not been touched since."""
+        return self.launched is not None and status.st_ctime_ns < self.launched
 
     def trouble(self, reason, path):
-        old = path == b'.git' or self.before is not None and path in self.before
+        try:
+            old = path == b'.git' or self.is_old(os.stat(b'code/' + path, dir_fd=self.top, follow_symlinks=False))
+        except OSError:
+            old = False
         if not old and not (reason == b'git' and self.asked and not self.asked(path)):
             self.refused.append((reason, path))
 
@@ -264,7 +249,7 @@ class Listing:
             elif not self.is_result(path, status):
                 pass
             elif stat.S_ISREG(status.st_mode):
-                self.files.append((path, b'code/' + path, status))
+                self.files.append((path, b'code/' + path, key(status), is_executable(status)))
             elif stat.S_ISLNK(status.st_mode):
                 self.links.append(path)
             else:
@@ -272,13 +257,13 @@ class Listing:
 
     def resolve(self):
         """A link to a file among the results becomes a copy of it; any other is refused."""
-        known = {path: status for path, _, status in self.files}
+        known = {path: seen for path, _, *seen in self.files} if self.links else {}
         code = os.path.realpath(os.path.join(self.folder, b'code'))
         for link in self.links:
             target = os.path.realpath(os.path.join(code, link))
             path = target[len(code) + 1:] if target.startswith(code + b'/') else b''
             if path in known:
-                self.files.append((link, b'code/' + path, known[path]))
+                self.files.append((link, b'code/' + path, *known[path]))
             else:
                 self.refused.append((b'link', link))
 
@@ -289,10 +274,10 @@ class Listing:
             return
         os.close(file)
         name = b'log'
-        taken = {path.split(b'/')[0] for path, _, _ in self.files} | set(self.folders)
+        taken = {path.split(b'/')[0] for path, _, _, _ in self.files} | set(self.folders)
         while name in taken:
             name = b'run.' + name
-        self.files.append((name, b'log', status))
+        self.files.append((name, b'log', key(status), is_executable(status)))
 
 
 def special(mode):

@@ -7,6 +7,8 @@
 //! 3. [`settle`] when the plan [is empty](Plan::is_empty); else the program with [`send_arguments`] for the same
 //!    [`Source`]s, whose answer [`receive`] writes to the disk.
 //!
+//! Then [`metrics::read`] reads numbers from what came, and [`table`](mod@table) shows them beside the parameters.
+//!
 //! A server is not trusted: nothing outside `results/<run>/` changes whatever it sends, no link is ever made, and
 //! what is refused is in the [`Report`] with its [`Reason`].
 
@@ -15,11 +17,13 @@ mod digest;
 mod folder;
 mod index;
 mod manifest;
+pub mod metrics;
 mod path;
 mod plan;
 mod receive;
 mod refusal;
 mod request;
+pub mod table;
 mod wire;
 mod writer;
 
@@ -31,4 +35,4 @@ pub use path::{BadPath, ResultPath};
 pub use plan::{GitParts, Plan, RunPlan, Wanted, plan};
 pub use receive::{Progress, Report, prepare, receive, settle};
 pub use refusal::{Reason, Refusal};
-pub use request::{PROGRAM, Source, manifest_arguments, send_arguments, snapshot_arguments};
+pub use request::{PROGRAM, Source, manifest_arguments, send_arguments};

@@ -22,7 +22,7 @@ pub(super) const GIT_PARTS: [(&str, &str); 4] = [
     ("commondir", "commondir"),
 ];
 
-/// For each folder (empty for the top): which of [`GIT_PARTS`] it has.
+/// For each folder (empty for the top): which of `HEAD`, `objects`, `refs` and `commondir` it has, in lower case.
 pub type GitParts = BTreeMap<Vec<u8>, BTreeSet<&'static str>>;
 
 /// What one transfer brings.

@@ -113,13 +113,16 @@ pub async fn receive(
     }
 }
 
-/// Finishes a plan that wants no file: makes the empty folders. Blocks, briefly.
+/// Finishes a plan that wants no file: makes the empty folders.
 ///
 /// # Errors
 /// [`Kind::Step`](crate::error::Kind::Step) when the disk fails.
-pub fn settle(plan: Plan, destinations: Vec<Destination>) -> Result<Report> {
+pub async fn settle(plan: Plan, destinations: Vec<Destination>) -> Result<Report> {
     let (_, nothing) = mpsc::channel(1);
-    Writer::new(Arc::new(plan), destinations, Box::new(|_| ())).run(nothing)
+    let writer = Writer::new(Arc::new(plan), destinations, Box::new(|_| ()));
+    tokio::task::spawn_blocking(move || writer.run(nothing))
+        .await
+        .or_step(|| "writing the results failed".to_string())?
 }
 
 fn check_space(plan: &Plan, destinations: &[Destination]) -> Result<()> {

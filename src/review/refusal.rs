@@ -39,8 +39,8 @@ pub enum Reason {
     Changed,
     /// It is larger than one file may be.
     Large,
-    /// The server has no list of what the checkout held, so nobody knows what is new.
-    NoSnapshot,
+    /// The run has not begun, so nobody knows what is new.
+    NotLaunched,
     /// Its path leads out of the folder or is no path.
     Outside,
     /// The name is one that git-agile uses while files arrive.
@@ -60,6 +60,11 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether the same fetch, repeated later, may succeed without anybody doing anything.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Reason::Changed | Reason::ChangedHere | Reason::Run(_))
+    }
+
     /// The reason that a server means by `word` in a `refused` line.
     pub(super) fn from_word(word: &[u8]) -> Option<Self> {
         Some(match word {
@@ -72,14 +77,9 @@ impl Reason {
             b"unreadable" => Reason::Unreadable,
             b"changed" => Reason::Changed,
             b"large" => Reason::Large,
-            b"before" => Reason::NoSnapshot,
+            b"launch" => Reason::NotLaunched,
             _ => return None,
         })
-    }
-
-    /// Whether the same fetch, repeated later, may succeed without anybody doing anything.
-    pub fn may_pass(&self) -> bool {
-        matches!(self, Reason::Changed | Reason::ChangedHere | Reason::Run(_))
     }
 }
 
@@ -108,7 +108,7 @@ impl fmt::Display for Reason {
             Reason::Unreadable => "cannot be read on the server",
             Reason::Changed => "changed while it was copied",
             Reason::Large => "is larger than one file may be",
-            Reason::NoSnapshot => "has no list of what was there before the launch",
+            Reason::NotLaunched => "has not begun, so nothing of it is new",
             Reason::Outside => "leads out of the results folder",
             Reason::Reserved => "has a name that git-agile uses itself",
             Reason::Twice => "is in the server's list twice",

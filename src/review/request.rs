@@ -28,13 +28,6 @@ impl Source {
     }
 }
 
-/// Makes the server remember what `folder/code` holds before the launch, in `folder/before`. The links to data
-/// sets must be in place; a second call changes nothing, so that `before` has to be removed with a `code` that is
-/// made anew. The program prints nothing and ends with status 0.
-pub fn snapshot_arguments(folder: impl AsRef<OsStr>) -> Vec<OsString> {
-    vec!["snapshot".into(), folder.as_ref().into()]
-}
-
 /// Asks for the manifest of `sources`; [`read_manifest`](super::read_manifest) reads the answer.
 pub fn manifest_arguments(nonce: &Nonce, sources: &[Source], limits: &Limits) -> Vec<OsString> {
     let head = [

@@ -26,22 +26,17 @@ class Memory:
             if self.started - when > 86400 * 10**9:
                 os.unlink(path)
                 continue
-            for size, mtime, ctime, inode, sha, source in read_records(path):
+            for seen, sha, source in read_records(path):
                 # Within two seconds a file can change and keep its times.
-                if sha != b'-' and int(ctime) < when - 2 * 10**9:
-                    self.known[source] = ((size, mtime, ctime, inode), sha)
+                if sha != b'-' and int(seen.split()[2]) < when - 2 * 10**9:
+                    self.known[source] = (seen, sha)
 
-    def digest(self, source, status):
-        key, sha = self.known.get(source, (None, None))
-        return sha if key == self.key(status) else None
+    def digest(self, source, seen):
+        before, sha = self.known.get(source, (None, None))
+        return sha if before == seen else None
 
-    @staticmethod
-    def key(status):
-        numbers = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-        return tuple(b'%d' % n for n in numbers)
-
-    def add(self, source, status, sha):
-        self.records.append(b' '.join(self.key(status) + (sha, source)) + b'\0')
+    def add(self, source, seen, sha):
+        self.records.append(b'%s %s %s\0' % (seen, sha, source))
 
     def save(self, name):
         if self.started is None:
@@ -54,8 +49,11 @@ class Memory:
 
 
 def read_records(path):
+    """Each (key, digest, source) of a file that Memory kept."""
     with open(path, 'rb') as file:
-        return [record.split(b' ', 5) for record in file.read().split(b'\0')[:-1]]
+        for record in file.read().split(b'\0')[:-1]:
+            size, mtime, ctime, inode, sha, source = record.split(b' ', 5)
+            yield b' '.join((size, mtime, ctime, inode)), sha, source
 
 
 def manifest(answer, runs, max_file, max_files):
@@ -80,36 +78,42 @@ def manifest(answer, runs, max_file, max_files):
 
 def list_files(answer, listing, max_file):
     memory = Memory(listing)
-    for index, (path, source, status) in enumerate(listing.files):
-        sha, reason = memory.digest(source, status), None
-        if status.st_size > max_file:
+    for index, (path, source, seen, executable) in enumerate(listing.files):
+        sha, reason = memory.digest(source, seen), None
+        if size_of(seen) > max_file:
             sha, reason = b'-', b'large'
         elif sha is None:
             try:
                 status, sha = digest(listing.top, source)
+                seen, executable = key(status), is_executable(status)
             except OSError:
                 sha, reason = b'-', b'unreadable'
             except EOFError:
                 sha, reason = b'-', b'changed'
-        memory.add(source, status, sha)
+        memory.add(source, seen, sha)
         if reason:
             answer.line(b'refused', reason, plain_text(path))
         else:
-            mode = b'x' if status.st_mode & 0o100 else b'-'
-            answer.line(b'file', index, status.st_size, status.st_mtime_ns, mode, sha, plain_text(path))
+            size, mtime, _, _ = seen.split()
+            mode = b'x' if executable else b'-'
+            answer.line(b'file', index, size, mtime, mode, sha, plain_text(path))
     memory.save(listing.id)
+
+
+def size_of(seen):
+    return int(seen.split(b' ', 1)[0])
 
 
 def counted(run):
     """[(source, size)] in the order that the manifest numbered them."""
     try:
         path = os.path.join(run['folder'], b'fetch', run['list'])
-        return [(record[5], int(record[0])) for record in read_records(path)]
+        return [(source, size_of(seen)) for seen, _, source in read_records(path)]
     except OSError:
         listing = Listing(run['folder'], run['results'])
         if listing.id != run['list']:
             raise OSError('the results changed meanwhile')
-        return [(source, status.st_size) for _, source, status in listing.files]
+        return [(source, size_of(seen)) for _, source, seen, _ in listing.files]
 
 
 def send(answer, runs):
@@ -168,9 +172,6 @@ def parse(arguments):
 
 
 def main(mode, *arguments):
-    if mode == b'snapshot':
-        snapshot(arguments[0])
-        return
     answer = Answer(mode, arguments[0])
     if mode == b'manifest':
         manifest(answer, parse(arguments[3:]), int(arguments[1]), int(arguments[2]))

@@ -14,7 +14,7 @@ use super::folder::{Folder, Found, Way};
 use super::plan::{OURS, Plan, Wanted};
 use super::receive::{Event, Progress, Report};
 use super::refusal::{Reason, Refusal};
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Error, Result};
 
 /// A batch is given its names when it has this many files …
 const BATCH_FILES: usize = 1000;
@@ -345,8 +345,7 @@ fn cannot_write(name: &str, error: io::Error) -> Error {
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
     );
-    let step = Err::<(), _>(error).or_step(|| format!("cannot write into {name}"));
-    let error = step.err().unwrap_or_else(|| Error::step(""));
+    let error = Error::step(format!("cannot write into {name}")).cause(error);
     match full {
         true => error.hint("make room and run it again: what is complete is kept"),
         false => error,

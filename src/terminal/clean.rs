@@ -37,6 +37,23 @@ pub fn clean_bytes(bytes: &[u8]) -> String {
     out
 }
 
+/// JSON with everything escaped that a terminal would obey or that hides text: the same value in other letters.
+pub(super) fn clean_json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\u{7f}' => out.push_str("\\u007f"),
+            c if is_invisible(c) => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    out.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 /// [`clean_lines`] for a stream of bytes that arrives in pieces: a character that is cut in two is kept for the next.
 #[derive(Debug, Default)]
 pub struct Escaper {
@@ -127,6 +144,13 @@ mod tests {
             let text = clean_bytes(&bytes);
             prop_assert!(!text.chars().any(|c| c.is_control() || is_invisible(c)));
             prop_assert_eq!(clean(&text), text.clone());
+        }
+
+        #[test]
+        fn json_keeps_its_value(value in any::<String>()) {
+            let text = clean_json(&serde_json::to_string(&value).unwrap());
+            prop_assert!(!text.chars().any(|c| c.is_control() || is_invisible(c)));
+            prop_assert_eq!(serde_json::from_str::<String>(&text).unwrap(), value);
         }
     }
 }

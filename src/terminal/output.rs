@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal, Write};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
+use serde::Serialize;
+
 use super::clean;
 use crate::error::{Error, Kind};
 
@@ -91,8 +93,17 @@ impl Output {
             .and_then(|()| out.flush())
             .map_err(|error| match error.kind() {
                 io::ErrorKind::BrokenPipe => Error::child(0),
-                _ => Error::new(Kind::Step, "cannot write to standard output").cause(error),
+                _ => Error::new(Kind::Step, "cannot write to standard output")
+                    .cause(error)
+                    .hint("is there space where it is redirected to?"),
             })
+    }
+
+    /// A value as JSON, for a program or a person to read.
+    pub fn json(&self, value: &impl Serialize) -> Result<(), Error> {
+        let text = serde_json::to_string_pretty(value)
+            .map_err(|error| Error::step("cannot write JSON").cause(error))?;
+        self.data(&super::clean::clean_json(&text))
     }
 
     /// A line for the person, already cleaned or painted.
@@ -137,6 +148,11 @@ impl Output {
     /// The lines of live progress; hidden where standard error is no terminal.
     pub fn progress(&self) -> &MultiProgress {
         &self.progress
+    }
+
+    /// Whether data may be coloured.
+    pub fn is_colourful(&self) -> bool {
+        self.data_colour
     }
 
     /// Whether a person watches standard error.

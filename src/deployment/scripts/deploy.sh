@@ -2,16 +2,22 @@
 # Everything that a deployment does on a server, each step repeatable: fetch the commit, build the environment, launch
 # the runs. Uses lib.sh.
 
-# agile_deploy PATH URL COMMIT BRANCH ENVIRONMENT PYTHON LAUNCHER RUNNER FILES FILE... RUNS (ID JSON COMMAND VARIABLES
-# SETUP)...: FILES is the number of requirement files, the first of which is installed; RUNS the number of runs.
+# agile_deploy PATH URL COMMIT BRANCH ENVIRONMENT MANAGER PYTHON LAUNCHER SETTINGS RUNNER FILES FILE... RUNS (ID JSON
+# COMMAND VARIABLES SETUP LIMIT DATA)...: SETTINGS are those of the queue, empty where runs need no slot; FILES is the
+# number of requirement files, the first of which is installed; RUNS the number of runs.
 agile_deploy() {
 	enter_base "$1" || mkdir -p "$base" || fail folder "cannot make the folder $base"
-	url=$2 commit=$3 branch=$4 environment=$5 python=$6 launcher=$7 runner=$8
-	shift 8
+	url=$2 commit=$3 branch=$4 environment=$5 manager=$6 python=$7 launcher=$8 settings=$9
+	shift 9
+	runner=$1
+	shift
 	cd "$base" && mkdir -p runs envs data queue locks || fail folder "cannot write in $base"
 	: >"locks/probe.$$" || fail disk "cannot write in $base: no space, or no permission"
 	rm -f "locks/probe.$$"
 	command -v git >/dev/null 2>&1 || fail git "there is no git on the server"
+	case $launcher in screen | tmux)
+		command -v "$launcher" >/dev/null 2>&1 || fail launcher "there is no $launcher on the server" ;;
+	esac
 	identify
 	files=$1
 	shift
@@ -21,6 +27,7 @@ agile_deploy() {
 		files=$((files - 1))
 		shift
 	done
+	configure_queue
 	runs=$1
 	shift
 	fetched=
@@ -28,14 +35,15 @@ agile_deploy() {
 	while [ "$runs" -gt 0 ]; do
 		deploy_run "$@"
 		runs=$((runs - 1))
-		shift 5
+		shift 7
 	done
+	dispatch
 	for id in $launched; do
-		await_start "$id"
+		answer_launch "$id"
 	done
 }
 
-# deploy_run ID JSON COMMAND VARIABLES SETUP: the run is launched, or was.
+# deploy_run ID JSON COMMAND VARIABLES SETUP LIMIT DATA: the run is launched, or was.
 deploy_run() {
 	id=$1
 	run=$base/runs/$id
@@ -49,13 +57,34 @@ deploy_run() {
 		fetched=1
 	fi
 	mkdir "$run" 2>/dev/null || [ -d "$run" ] || fail disk "cannot make the folder $run"
-	lock "run-$id"
+	lock "$run/lock"
 	if [ -d "$run/started" ]; then
 		answer_run "$id" exists
-	elif prepare_run "$@" && launch; then
-		launched="$launched $id"
+	elif prepare_run "$@"; then
+		if [ -n "$settings" ]; then
+			enqueue "$id"
+			launched="$launched $id"
+		elif launch; then
+			launched="$launched $id"
+		else
+			answer_line failed "$id" launch "cannot start $launcher on the server"
+			answer_tail "$run/launch.log"
+		fi
 	fi
-	unlock "run-$id"
+	unlock "$run/lock"
+}
+
+# answer_launch ID: whether the run that was launched, or put into the queue, has started.
+answer_launch() {
+	run=$base/runs/$1
+	if in_queue "$1"; then
+		answer_run "$1" queued
+	elif await_start "$run"; then
+		answer_run "$1" started
+	else
+		answer_line failed "$1" launch "the session did not start within 10 seconds"
+		answer_tail "$run/launch.log"
+	fi
 }
 
 # answer_run ID WHAT: WHAT happened to the run, and what its folder says now.
@@ -86,6 +115,7 @@ prepare_run() {
 		printf '%s\n' "$2" | publish "$run/run.json" &&
 			printf '%s\n' "$3" | publish "$run/command" &&
 			printf '%s\n' "$5" | publish "$run/setup" &&
+			printf '%s\n' "$6" | publish "$run/limit" &&
 			run_variables "$4" | publish "$run/environment" &&
 			printf '%s\n' "$runner" | publish "$run/runner" &&
 			: >>"$run/log"
@@ -93,6 +123,7 @@ prepare_run() {
 		answer_line failed "$id" disk "cannot write in $run"
 		return 1
 	}
+	[ -z "$7" ] || link_data "$7"
 }
 
 # run_variables VARIABLES: the environment as a file to be sourced: the person's own umask and locale, the
@@ -129,16 +160,16 @@ agile_git() {
 fetch_commit() {
 	kept=refs/agile/commits/$commit
 	if [ ! -d repo.git/objects ]; then
-		lock repo
+		lock "$base/locks/repo"
 		if [ ! -d repo.git/objects ]; then
 			rm -rf "repo.git.$$"
 			git init -q --bare "repo.git.$$" >locks/git.log 2>&1 && mv "repo.git.$$" repo.git || {
 				answer_tail locks/git.log
-				unlock repo
+				unlock "$base/locks/repo"
 				fail folder "cannot make $base/repo.git"
 			}
 		fi
-		unlock repo
+		unlock "$base/locks/repo"
 	fi
 	if [ "$(agile_git rev-parse -q --verify "$kept^{commit}" 2>/dev/null)" = "$commit" ]; then
 		answer_line commit "$commit"
@@ -189,13 +220,18 @@ find_python() {
 # build_environment: `env`, a complete environment for these requirements, this Python and this kind of machine.
 build_environment() {
 	find_python
-	name=$(printf '%s\n%s\n%s\n' "$environment" "$version" "$(uname -sm)" | git hash-object --stdin | cut -c 1-16)
+	if [ "$manager" = auto ]; then
+		if command -v uv >/dev/null 2>&1; then manager=uv; else manager=venv; fi
+	elif [ "$manager" = uv ] && ! command -v uv >/dev/null 2>&1; then
+		fail uv "there is no uv on the server"
+	fi
+	name=$(printf '%s\n%s\n%s\n%s\n' "$environment" "$manager" "$version" "$(uname -sm)" | git hash-object --stdin | cut -c 1-16)
 	env=$base/envs/$name
 	if [ -s "$env/ok" ] && [ -x "$env/bin/python" ]; then
 		answer_line environment "$name" ready
 		return
 	fi
-	lock "env-$name"
+	lock "$base/locks/env-$name"
 	if [ ! -s "$env/ok" ] || [ ! -x "$env/bin/python" ]; then
 		progress "building the environment (Python ${version%% *})"
 		rm -rf "$env"
@@ -203,14 +239,14 @@ build_environment() {
 			printf '%s %s\n' "$version" "$(now)" | publish "$env/ok" || {
 			answer_line hint "$(build_hint)"
 			answer_tail "$env/build.log"
-			unlock "env-$name"
+			unlock "$base/locks/env-$name"
 			fail environment "cannot build the Python environment${first:+ from $first}"
 		}
 		answer_line environment "$name" built
 	else
 		answer_line environment "$name" ready
 	fi
-	unlock "env-$name"
+	unlock "$base/locks/env-$name"
 }
 
 # build_venv: the environment at its final path, since a virtual environment cannot be moved.
@@ -220,7 +256,11 @@ build_venv() {
 		"$interpreter" -m venv --without-pip "$env"
 		return
 	fi
-	"$interpreter" -m venv "$env" || return 1
+	if [ "$manager" = uv ]; then
+		uv venv -q --python "$interpreter" "$env" || return 1
+	else
+		"$interpreter" -m venv "$env" || return 1
+	fi
 	mkdir "$env/declared" || return 1
 	printf '%s' "$requirements" | while IFS= read -r file; do
 		case $file in */*) mkdir -p "$env/declared/${file%/*}" ;; esac
@@ -228,7 +268,11 @@ build_venv() {
 	done || return 1
 	(
 		cd "$env/declared/$(dirname "$first")" || exit 1
-		"$env/bin/python" -m pip --no-input --disable-pip-version-check install -r "$(basename "$first")" </dev/null
+		if [ "$manager" = uv ]; then
+			uv pip install --no-progress --python "$env/bin/python" -r "$(basename "$first")" </dev/null
+		else
+			"$env/bin/python" -m pip --no-input --disable-pip-version-check install -r "$(basename "$first")" </dev/null
+		fi
 	)
 }
 
@@ -242,61 +286,4 @@ build_hint() {
 	else
 		echo "on the server, try: $interpreter -m venv /some/folder"
 	fi
-}
-
-# --- the launch -----------------------------------------------------------------------------------------------------
-
-# launch: starts the runner in the first of the launchers that works. None of them says whether it did: screen and
-# tmux end with 0 for programs that do not exist. The runner's own mark does, which await_start waits for.
-launch() {
-	progress "launching $id"
-	case $launcher in
-	auto) launchers='screen tmux nohup' ;;
-	*) launchers=$launcher ;;
-	esac
-	for with in $launchers; do
-		case $with in
-		screen | tmux)
-			command -v "$with" >/dev/null 2>&1 || continue
-			"launch_$with" && return 0
-			;;
-		nohup) launch_nohup && return 0 ;;
-		esac
-	done
-	answer_line failed "$id" launch "cannot start $launcher on the server"
-	answer_tail "$run/launch.log"
-	return 1
-}
-
-launch_screen() {
-	TERM=${TERM:-screen} screen -c /dev/null -dmS "$id" sh "$run/runner" screen >"$run/launch.log" 2>&1 </dev/null
-}
-
-# A server of its own for each run: one that runs already would give the run its old environment.
-launch_tmux() {
-	tmux -L "agile-$id" -f /dev/null new-session -d -s "$id" sh "$run/runner" tmux >"$run/launch.log" 2>&1 </dev/null
-}
-
-launch_nohup() {
-	if command -v setsid >/dev/null 2>&1; then
-		setsid sh "$run/runner" nohup >"$run/launch.log" 2>&1 </dev/null &
-	else
-		"$interpreter" -c 'import os, sys; os.fork() and os._exit(0); os.setsid(); os.execvp("sh", sys.argv[1:])' \
-			sh "$run/runner" nohup >"$run/launch.log" 2>&1 </dev/null
-	fi
-}
-
-# await_start ID: at most ten seconds until the runner says that it has started.
-await_start() {
-	run=$base/runs/$1
-	deadline=$(($(now) + 10))
-	until [ -s "$run/process" ]; do
-		if [ "$(now)" -gt "$deadline" ]; then
-			answer_line failed "$1" launch "the session did not start within 10 seconds"
-			answer_tail "$run/launch.log"
-			return
-		fi
-		nap
-	done
-	answer_run "$1" started
 }

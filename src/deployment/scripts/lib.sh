@@ -13,8 +13,22 @@ agile_call() {
 	shift
 	agile_setup
 	answer=
+	heartbeat &
+	beating=$!
 	"$@"
 	agile_reply
+}
+
+# A sign of life every ten seconds, so that the other end can tell a long step from a server that hangs.
+heartbeat() {
+	pause=
+	trap 'kill $pause 2>/dev/null; exit' TERM
+	while kill -0 $$ 2>/dev/null; do
+		sleep 10 >/dev/null 2>&1 &
+		pause=$!
+		wait "$pause"
+		printf '%s alive\n' "$nonce"
+	done
 }
 
 # A lost connection must not end the script in the middle of a step: writing fails, and it goes on. A trap, unlike an
@@ -57,9 +71,16 @@ progress() {
 
 # The closing frame: without it nothing that was said counts. cksum is POSIX's; it guards against a cut, not an enemy.
 agile_reply() {
+	kill "$beating" 2>/dev/null
 	# shellcheck disable=SC2046 # two numbers, to be two words
 	set -- $(printf '%s' "$answer" | cksum)
 	printf '%s begin\n%s%s end %s %s\n' "$nonce" "$answer" "$nonce" "$1" "$2" 2>/dev/null
+}
+
+# begin_raw: what follows is bytes, to the end.
+begin_raw() {
+	kill "$beating" 2>/dev/null
+	printf '%s raw\n' "$nonce"
 }
 
 # fail WHAT TEXT: the step WHAT failed; the answer says so, and the script is over.
@@ -137,11 +158,11 @@ identify() {
 	me=held,$here,$boot,$$,$ticks
 }
 
-# lock NAME: holds the lock NAME until `unlock NAME`. A lock is a folder with one file whose name says who holds it;
+# lock FOLDER: holds the lock FOLDER until `unlock FOLDER`. A lock is a folder with one file whose name says who holds it;
 # renaming that file is the only way to change that, so taking it over from an owner that is gone is as atomic as
 # taking it when it is free. Waits for an owner that lives.
 lock() {
-	agile_lock=$base/locks/$1
+	agile_lock=$1
 	if [ ! -d "$agile_lock" ]; then
 		mkdir -p "$agile_lock.new.$$" && : >"$agile_lock.new.$$/free" && mv "$agile_lock.new.$$" "$agile_lock"
 		# Another script was faster: mv put ours inside its folder.
@@ -167,7 +188,7 @@ lock() {
 	done
 }
 
-unlock() { mv "$base/locks/$1/$me" "$base/locks/$1/free" 2>/dev/null; }
+unlock() { mv "$1/$me" "$1/free" 2>/dev/null; }
 
 # A short pause; a sleep that knows whole seconds only waits one.
 nap() { sleep 0.05 2>/dev/null || sleep 1; }

@@ -10,7 +10,7 @@ agile_logs() {
 	fi
 	log=$base/runs/$id/log
 	[ -f "$log" ] || fail absent "the run has not written a log"
-	printf '%s raw\n' "$nonce"
+	begin_raw
 	case $3 in all) lines=+1 ;; *) lines=$3 ;; esac
 	if [ "$4" != follow ]; then
 		exec tail -n "$lines" "$log"

@@ -9,7 +9,7 @@ agile_python() {
 	shift 2
 	for interpreter in python3 python "$base"/envs/*/bin/python; do
 		if "$interpreter" -c 'import sys; sys.exit(sys.version_info < (3, 6))' 2>/dev/null; then
-			printf '%s raw\n' "$nonce"
+			begin_raw
 			exec "$interpreter" -c "$program" "$@"
 		fi
 	done

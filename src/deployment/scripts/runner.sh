@@ -1,11 +1,13 @@
 # shellcheck shell=sh disable=SC2034,SC2154,SC2015,SC2088
 # What runs inside screen, tmux or a session of its own. It alone claims that a run has started, and writes the truth
-# about it: `process`, `state`, `log`, `exit` in the run's folder. Uses lib.sh, of which the run has a copy.
+# about it: `process`, `state`, `log`, `exit` in the run's folder. At its end it starts the next run that waits for its
+# slot. Uses lib.sh, status.sh, stop.sh, launch.sh and queue.sh, of which the run has a copy.
 
 # agile_runner FILE [program]: FILE is this script in the run's folder. With `program`, becomes the experiment.
 agile_runner() {
 	set -u
 	run=$(cd "$(dirname "$1")" && pwd -P) || exit 97
+	base=${run%/runs/*} id=${run##*/} nonce=git-agile tab='	'
 	case ${2-} in
 	program) run_program ;;
 	*) run_all "${2:-}" ;;
@@ -36,20 +38,52 @@ run_all() {
 		tail -n +1 -f "$run/log" 2>/dev/null &
 		viewer=$!
 	fi
+	limit=
+	[ ! -s "$run/limit" ] || read -r limit <"$run/limit"
+	watcher=
+	if [ -n "$limit" ]; then
+		watch_time "$limit" >/dev/null 2>&1 &
+		watcher=$!
+	fi
 	sh "$run/runner" program </dev/null >>"$run/log" 2>&1
 	code=$?
+	if [ -n "$watcher" ]; then
+		# Once its time is over, what is left of the run is ended first.
+		[ -d "$run/timeout" ] || kill "$watcher" 2>/dev/null
+		wait "$watcher"
+	fi
 	if [ "$code" -eq 0 ]; then
 		finish succeeded 0
 	elif [ -d "$run/stop" ]; then
 		finish stopped "$code"
+	elif [ -d "$run/timeout" ]; then
+		finish timed-out "$code"
 	else
 		finish failed "$code"
 	fi
+	# With the environment that this run was given, and none of its session.
+	unset STY TMUX WINDOW
+	(dispatch) </dev/null >/dev/null 2>&1
 	if [ -n "$viewer" ]; then
 		# Let the window show the last lines before it closes.
 		sleep 1
 		kill "$viewer" 2>/dev/null
 	fi
+}
+
+# watch_time SECONDS: ends the run when its time is over.
+watch_time() {
+	agile_pause=
+	trap 'kill $agile_pause 2>/dev/null; exit' TERM
+	sleep "$1" &
+	agile_pause=$!
+	wait "$agile_pause"
+	trap - TERM
+	mkdir "$run/timeout"
+	# shellcheck disable=SC2016 # for the shell that it starts, whose parent this is
+	watcher_pid=$(exec sh -c 'echo "$PPID"')
+	grace=10
+	stop_tree "$id"
 }
 
 # finish STATE CODE: the end, written until the disk has room for it, for two hours at most.
@@ -65,6 +99,11 @@ finish() {
 run_program() {
 	identify
 	printf 'program %s %s\n' "$$" "$ticks" | publish "$run/program"
+	if [ -s "$run/slot" ]; then
+		read -r AGILE_SLOT agile_gpus <"$run/slot"
+		export AGILE_SLOT
+		[ -z "$agile_gpus" ] || export CUDA_VISIBLE_DEVICES="$agile_gpus"
+	fi
 	# What a person wrote is not written for `set -u`.
 	set +u
 	# shellcheck source=/dev/null

@@ -1,5 +1,6 @@
 # shellcheck shell=sh disable=SC2034,SC2154,SC2015,SC2088
-# What the server knows of runs. Looks only: it changes nothing, and starts no program for a run. Uses lib.sh.
+# What the server knows of runs. A look changes no run, and starts no program to look; but who comes by starts a waiting
+# run that has a free slot, for after a reboot nobody else would. Uses lib.sh, launch.sh and queue.sh.
 
 # run_facts ID: sets `facts`, tab-separated: state, since, started, exit, and what was seen of the process.
 run_facts() {
@@ -64,6 +65,7 @@ agile_status() {
 	shift
 	identify
 	answer_line clock "$(now)"
+	dispatch
 	while [ $# -gt 1 ]; do
 		run_facts "$1"
 		answer_line run "$1" look "$facts"

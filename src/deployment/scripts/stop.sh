@@ -1,5 +1,6 @@
 # shellcheck shell=sh disable=SC2034,SC2154,SC2015,SC2088
-# Ends runs: the whole tree gets TERM, a grace, then KILL, and a look that nothing is left. Uses lib.sh and status.sh.
+# Ends runs: the whole tree gets TERM, a grace, then KILL, and a look that nothing is left. Uses lib.sh, status.sh and
+# queue.sh.
 
 # agile_stop PATH GRACE ID...: GRACE in seconds.
 agile_stop() {
@@ -30,6 +31,7 @@ stop_run() {
 	fi
 	# A runner that has not begun yet finds this and ends at once.
 	mkdir "$run/stop" 2>/dev/null
+	leave_queue "$1"
 	if [ -d "$run/started" ]; then
 		progress "stopping $1"
 		stop_tree "$1"
@@ -88,7 +90,7 @@ find_processes() {
 			for pid in $roots; do echo "root $pid"; done
 			for pid in $(marked "$1"); do echo "marked $pid"; done
 			process_table
-		} | awk -v runner="${agile_runner%% *}" -v self=$$ '
+		} | awk -v runner="${agile_runner%% *}" -v self=$$ -v watcher="${watcher_pid-}" '
 			$1 == "root" { inside[$2] = 1; next }
 			$1 == "marked" { inside[$2] = 1; next }
 			{ parent[$1] = $2 }
@@ -98,7 +100,7 @@ find_processes() {
 					for (pid in parent)
 						if (!(pid in inside) && (parent[pid] in inside)) { inside[pid] = 1; grew = 1 }
 				} while (grew)
-				for (pid in inside) if (pid in parent && pid != runner && pid != self) print pid
+				for (pid in inside) if (pid in parent && pid != runner && pid != self && pid != watcher) print pid
 			}'
 	)
 }

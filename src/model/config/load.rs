@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use toml::Table;
 
 use super::raw::{RawConfig, RawExperiment, RawServer};
-use super::{Config, Data, Experiment, Requirements, Server, Settings};
+use super::{Config, Data, Experiment, Requirements, Server, Settings, suggest};
 use crate::error::{Error, Result};
 use crate::model::names::{ExperimentName, ParamName, RelPath, RemotePath, ServerName};
 use crate::model::value::Value;
 use crate::terminal::clean;
+
+/// What mends a mistake that says no better.
+const MEND: &str = "correct it and commit; `git agile design` checks it without a server";
 
 /// The largest configuration file, in bytes.
 const MAX_BYTES: usize = 1 << 20;
@@ -32,6 +35,10 @@ pub struct Layer {
 /// [`Kind::Config`](crate::error::Kind::Config) with file, line and key: a syntax error, an unknown key, a value
 /// that does not fit, a name that is used and not defined.
 pub fn load(layers: &[Layer], project: &str) -> Result<Config> {
+    merge_and_check(layers, project).map_err(|error| error.or_hint(MEND))
+}
+
+fn merge_and_check(layers: &[Layer], project: &str) -> Result<Config> {
     let mut merged = Table::new();
     let mut personal = BTreeMap::new();
     for layer in layers {
@@ -60,7 +67,8 @@ pub fn load(layers: &[Layer], project: &str) -> Result<Config> {
 fn parse(layer: &Layer) -> Result<(RawConfig, Table)> {
     let file = &layer.file;
     if layer.content.len() > MAX_BYTES {
-        return Err(Error::config(format!("{file} is larger than 1 MiB")));
+        return Err(Error::config(format!("{file} is larger than 1 MiB"))
+            .hint("split the experiments, or use `random`"));
     }
     let text = std::str::from_utf8(&layer.content).map_err(|error| {
         let line = 1 + layer.content[..error.valid_up_to()]
@@ -68,6 +76,7 @@ fn parse(layer: &Layer) -> Result<(RawConfig, Table)> {
             .filter(|&&byte| byte == b'\n')
             .count();
         Error::config(format!("{file}:{line}: not UTF-8 text"))
+            .hint(format!("save {file} as UTF-8, and commit"))
     })?;
     let raw = toml::from_str(text).map_err(|error| syntax_error(file, text, &error))?;
     let table = toml::from_str(text).map_err(|error| syntax_error(file, text, &error))?;
@@ -135,17 +144,22 @@ fn first_line(text: &str) -> String {
 
 /// serde's "unknown field `sever`, expected one of `a`, `b`" as a plain sentence and a suggestion.
 fn explain(message: &str) -> (String, Option<String>) {
-    let Some(rest) = message.strip_prefix("unknown field `") else {
+    let unknown = [("field", "key"), ("variant", "value")];
+    let found = unknown.iter().find_map(|(serdes, ours)| {
+        let rest = message.strip_prefix(&format!("unknown {serdes} `"))?;
+        Some((rest, *ours))
+    });
+    let Some((rest, noun)) = found else {
         return (message.to_string(), None);
     };
     let mut quoted = rest.split('`');
-    let key = quoted.next().unwrap_or("");
+    let word = quoted.next().unwrap_or("");
     let known: Vec<&str> = quoted.skip(1).step_by(2).collect();
-    let hint = match nearest(key, known.iter().copied()) {
+    let hint = match nearest(word, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => format!("the keys here are {}", known.join(", ")),
+        None => format!("the {noun}s here are {}", known.join(", ")),
     };
-    (format!("unknown key `{key}`"), Some(hint))
+    (format!("unknown {noun} `{word}`"), Some(hint))
 }
 
 /// The candidate that `word` most likely means, if one is near enough.
@@ -183,6 +197,14 @@ impl Whole<'_> {
             {
                 return Err(self.error(&key, "a SHA-256 has 64 hexadecimal digits"));
             }
+            let is_safe = set.url.starts_with("https://")
+                || (set.url.starts_with("http://") && set.sha256.is_some());
+            if !is_safe || set.url.chars().any(|c| c.is_control() || c == ' ') {
+                return Err(self.error(
+                    &format!("data.{name}.url"),
+                    "data comes by https, or by http with a `sha256`",
+                ));
+            }
             data.insert(
                 name,
                 Data {
@@ -192,13 +214,8 @@ impl Whole<'_> {
                 },
             );
         }
-        let file = match raw.requirements.get("file").and_then(toml::Value::as_str) {
-            Some(file) => {
-                RelPath::new(file).map_err(|error| self.error("requirements.file", error))?
-            }
-            None => RelPath::new("requirements.txt")
-                .map_err(|error| self.error("requirements.file", error))?,
-        };
+        let file = RelPath::new(raw.requirements.file)
+            .map_err(|error| self.error("requirements.file", error))?;
         let mut config = Config {
             requirements: Requirements { file },
             environment: raw.environment,
@@ -244,6 +261,8 @@ impl Whole<'_> {
             path,
             source: raw.source.unwrap_or_default(),
             launcher: raw.launcher.unwrap_or_default(),
+            slots: raw.slots.map(Into::into),
+            gpus: raw.gpus,
             setup: raw.setup,
             env: raw.env,
             is_personal: self.personal.get(&name).copied().unwrap_or(false),
@@ -322,6 +341,7 @@ impl Whole<'_> {
             set: self.parameters(&key("set"), raw.set)?,
             results: raw.results,
             metrics: raw.metrics,
+            stop: raw.stop,
             on_push: raw.on_push.unwrap_or(true),
             name,
         })
@@ -360,13 +380,8 @@ impl Whole<'_> {
         name: &str,
         known: impl IntoIterator<Item = &'a N>,
     ) -> Error {
-        let known: Vec<&str> = known.into_iter().map(AsRef::as_ref).collect();
         let error = self.error(key, format!("there is no {noun} `{name}`"));
-        match nearest(name, known.iter().copied()) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None if known.is_empty() => error.hint(format!("add [{noun}s.{name}]")),
-            None => error.hint(format!("there is {}", known.join(", "))),
-        }
+        suggest(error, noun, name, known.into_iter().map(AsRef::as_ref))
     }
 
     /// An error about `key`, with the file and line where the last layer that has it sets it.

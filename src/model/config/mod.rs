@@ -11,14 +11,16 @@ use std::collections::BTreeMap;
 pub(crate) use load::nearest;
 pub use load::{Layer, load};
 pub use raw::{
-    Distribution, Environment, Grid, Hook, Launch, Launcher, Manager, Push, Random, RawConfig,
-    RawData, RawExperiment, RawServer, Source, Stop,
+    Distribution, Environment, Grid, Launch, Launcher, Manager, Push, Random, RawConfig, RawData,
+    RawExperiment, RawServer, Source, Stop,
 };
 
 use super::names::{
     DataName, EnvName, ExperimentName, Host, ParamName, RelPath, RemotePath, ServerName,
 };
 use super::value::Value;
+use crate::error::{Error, Result};
+use crate::terminal::clean;
 
 /// The configuration of one commit, complete and consistent: every name that is used is defined.
 #[derive(Clone, Debug)]
@@ -35,6 +37,54 @@ pub struct Config {
     pub experiments: BTreeMap<ExperimentName, Experiment>,
     /// `[push]`.
     pub push: Push,
+}
+
+impl Config {
+    /// The server `name`.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](crate::error::Kind::Usage) with the nearest name when there is none.
+    pub fn server(&self, name: &str) -> Result<&Server> {
+        find("server", name, &self.servers)
+    }
+
+    /// The experiment `name`.
+    ///
+    /// # Errors
+    /// As [`Config::server`].
+    pub fn experiment(&self, name: &str) -> Result<&Experiment> {
+        find("experiment", name, &self.experiments)
+    }
+}
+
+fn find<'a, K: AsRef<str>, V>(noun: &str, name: &str, all: &'a BTreeMap<K, V>) -> Result<&'a V> {
+    match all.iter().find(|(known, _)| known.as_ref() == name) {
+        Some((_, found)) => Ok(found),
+        None => {
+            let error = format!("there is no {noun} `{}` in agile.toml", clean(name));
+            Err(suggest(
+                Error::usage(error),
+                noun,
+                name,
+                all.keys().map(AsRef::as_ref),
+            ))
+        }
+    }
+}
+
+/// `error` with what `name` may have meant among the `known` things.
+fn suggest<'a>(
+    error: Error,
+    noun: &str,
+    name: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Error {
+    let known: Vec<&str> = known.into_iter().collect();
+    error.hint(match nearest(name, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if known.is_empty() => format!("add [{noun}s.{name}]"),
+        None => format!("there is {}", known.join(", ")),
+    })
 }
 
 /// What the deployment needs to know of `[requirements]`.
@@ -57,6 +107,10 @@ pub struct Server {
     pub source: Source,
     /// What keeps a run alive without a connection.
     pub launcher: Launcher,
+    /// How many runs at once.
+    pub slots: Option<u16>,
+    /// GPUs dealt out to the slots.
+    pub gpus: Option<Vec<u16>>,
     /// Shell text sourced before every run.
     pub setup: Option<String>,
     /// Environment variables of every run.
@@ -95,6 +149,8 @@ pub struct Experiment {
     pub results: Vec<RelPath>,
     /// Which result files hold metrics.
     pub metrics: Vec<RelPath>,
+    /// When to end a run early.
+    pub stop: Option<Stop>,
     /// Whether a push deploys it.
     pub on_push: bool,
 }

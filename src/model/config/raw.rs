@@ -13,7 +13,7 @@ use crate::model::names::{
 #[serde(deny_unknown_fields, default)]
 pub struct RawConfig {
     /// `[requirements]`: how `requirements.txt` is kept.
-    pub requirements: toml::Table,
+    pub requirements: crate::requirements::Settings,
     /// `[environment]`: the Python environment on the servers.
     pub environment: Environment,
     /// `[servers.NAME]`: where experiments run.
@@ -88,6 +88,22 @@ pub enum Manager {
     Docker,
 }
 
+impl Manager {
+    /// The word in `agile.toml`, which the server's script knows.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Manager::Auto => "auto",
+            Manager::Venv => "venv",
+            Manager::Uv => "uv",
+            Manager::Virtualenv => "virtualenv",
+            Manager::Pyenv => "pyenv",
+            Manager::Pipenv => "pipenv",
+            Manager::Conda => "conda",
+            Manager::Docker => "docker",
+        }
+    }
+}
+
 /// `[servers.NAME]`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -101,7 +117,7 @@ pub struct RawServer {
     /// What keeps a run alive: `"auto"`, `"screen"`, `"tmux"`, `"slurm"` or `"nohup"`.
     pub launcher: Option<Launcher>,
     /// How many runs at once; the rest wait in the server's queue.
-    pub slots: Option<u16>,
+    pub slots: Option<std::num::NonZeroU16>,
     /// GPUs dealt out to the slots as `CUDA_VISIBLE_DEVICES`.
     pub gpus: Option<Vec<u16>>,
     /// Shell text sourced before every run.
@@ -230,7 +246,7 @@ pub enum Distribution {
 #[serde(deny_unknown_fields, default)]
 pub struct Stop {
     /// The longest a run may take, such as `"90s"`, `"30m"`, `"12h"` or `"2d"`.
-    pub timeout: Option<String>,
+    pub timeout: Option<Span>,
     /// The metric that is watched.
     pub metric: Option<String>,
     /// Ends the run when the metric falls below.
@@ -239,6 +255,38 @@ pub struct Stop {
     pub above: Option<f64>,
     /// Ends the run after so many values without improvement.
     pub patience: Option<u32>,
+}
+
+/// A span of time: a whole number and `s`, `m`, `h` or `d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Span(u64);
+
+impl Span {
+    /// Its seconds.
+    pub fn seconds(self) -> u64 {
+        self.0
+    }
+}
+
+impl TryFrom<String> for Span {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
+        let parse = |(unit, seconds): (char, u64)| {
+            let number: u64 = text.strip_suffix(unit)?.trim().parse().ok()?;
+            number
+                .checked_mul(seconds)
+                .filter(|&seconds| (1..=366 * 86_400).contains(&seconds))
+        };
+        let seconds = units.into_iter().find_map(parse);
+        seconds.map(Span).ok_or_else(|| {
+            format!(
+                "\"{}\" is not a time such as \"90s\", \"30m\", \"12h\" or \"2d\"",
+                crate::terminal::clean(&text)
+            )
+        })
+    }
 }
 
 /// `[push]`.
@@ -274,17 +322,4 @@ pub enum Launch {
     Ask,
     /// Only `git agile deploy` does.
     Never,
-}
-
-/// What the pre-commit hook does with the requirements.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Hook {
-    /// Regenerate and stage them.
-    #[default]
-    Fix,
-    /// Refuse a commit whose requirements are not right.
-    Check,
-    /// Nothing.
-    Off,
 }

@@ -1,0 +1,101 @@
+# shellcheck shell=sh disable=SC2034,SC2154,SC2015,SC2088
+# A server's slots and the runs that wait for one. There is no daemon: whoever ends a run, or comes by, starts the next.
+# Uses lib.sh, status.sh and launch.sh.
+#
+# queue/settings   `launcher WORD`, `slots N`, and `gpus SLOT LIST` lines
+# queue/last       the last number given out
+# queue/NUMBER-ID  a waiting run; ten digits, so that names sort as numbers do
+# queue/slot-N     the id of the run in that slot
+
+# configure_queue: the newest deployment says how many slots there are. Without slots, runs that wait no longer have to.
+configure_queue() {
+	if [ -n "$settings" ]; then
+		printf '%s\n' "$settings" | publish queue/settings || fail disk "cannot write in $base/queue"
+	elif [ -e queue/settings ]; then
+		printf 'launcher %s\nslots 9999\n' "$launcher" | publish queue/settings
+	fi
+}
+
+# enqueue ID: the run waits for a slot, if it does not already.
+enqueue() {
+	in_queue "$1" && return 0
+	lock "$base/locks/queue"
+	agile_last=0
+	[ ! -s "$base/queue/last" ] || read -r agile_last <"$base/queue/last"
+	agile_last=$((agile_last + 1))
+	echo "$agile_last" | publish "$base/queue/last" &&
+		printf 'queued %s\n' "$(now)" | publish "$base/runs/$1/state" &&
+		: >"$base/queue/$(printf %010d "$agile_last")-$1"
+	unlock "$base/locks/queue"
+}
+
+in_queue() {
+	for agile_entry in "$base"/queue/??????????-"$1"; do
+		[ -e "$agile_entry" ] && return 0
+	done
+	return 1
+}
+
+# leave_queue ID: the run no longer waits.
+leave_queue() {
+	rm -f "$base"/queue/??????????-"$1"
+}
+
+# dispatch: starts waiting runs in the order they came while a slot is free.
+dispatch() {
+	[ -s "$base/queue/settings" ] || return 0
+	for agile_entry in "$base"/queue/??????????-*; do
+		[ -e "$agile_entry" ] || return 0
+		break
+	done
+	lock "$base/locks/queue"
+	slots=0 launcher=auto slot=0
+	while read -r agile_key agile_value agile_rest; do
+		case $agile_key in
+		slots) slots=$agile_value ;;
+		launcher) launcher=$agile_value ;;
+		esac
+	done <"$base/queue/settings"
+	for agile_waiting in "$base"/queue/??????????-*; do
+		[ -e "$agile_waiting" ] || break
+		id=${agile_waiting##*/??????????-}
+		run=$base/runs/$id
+		if [ ! -d "$run" ] || [ -d "$run/started" ] || [ -d "$run/stop" ]; then
+			rm -f "$agile_waiting"
+			continue
+		fi
+		find_slot || break
+		start_in_slot || break
+		rm -f "$agile_waiting"
+	done
+	unlock "$base/locks/queue"
+}
+
+# find_slot: the next free slot as `slot`.
+find_slot() {
+	while [ "$slot" -lt "$slots" ]; do
+		slot=$((slot + 1))
+		slot_is_free && return 0
+	done
+	return 1
+}
+
+# A slot is free when the run in it has ended, or never began: only a started run leaves the queue.
+slot_is_free() {
+	[ -s "$base/queue/slot-$slot" ] || return 0
+	read -r agile_occupant <"$base/queue/slot-$slot"
+	run_facts "$agile_occupant"
+	case $agile_exit,$seen in
+	-,alive | -,elsewhere | -,claimed) return 1 ;;
+	esac
+}
+
+start_in_slot() {
+	agile_gpus=
+	while read -r agile_key agile_value agile_rest; do
+		[ "$agile_key $agile_value" != "gpus $slot" ] || agile_gpus=$agile_rest
+	done <"$base/queue/settings"
+	echo "$id" | publish "$base/queue/slot-$slot" &&
+		printf '%s %s\n' "$slot" "$agile_gpus" | publish "$run/slot" &&
+		launch && await_start "$run"
+}
