@@ -365,3 +365,42 @@ fn an_index_that_cannot_be_read_loses_no_commit() {
         said.err
     );
 }
+
+/// Killed at any moment, the hook loses nothing, and the next commit goes through.
+#[test]
+fn a_killed_hook_blocks_nothing() {
+    let sandbox = project();
+    for moment in 0..50_u64 {
+        sandbox.write(
+            "b.py",
+            format!("import {}\n", ["numpy", "flask"][moment as usize % 2]),
+        );
+        sandbox.git(&["add", "b.py"]);
+        let program = env!("CARGO_BIN_EXE_git-agile");
+        let mut hook = sandbox.command(program);
+        hook.args(["hook", "pre-commit"])
+            .env("GIT_INDEX_FILE", ".git/index");
+        let mut child = hook.stderr(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_micros(moment * 400));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // What git itself would leave when it is killed at that moment, and what it says to do then.
+        let _ = std::fs::remove_file(sandbox.root().join(".git/index.lock"));
+        let said = sandbox.try_git(&["commit", "-qm", "next"]);
+        assert_eq!(said.status, Some(0), "moment {moment}: {said:?}");
+        let expected = [
+            "numpy==1.26.4\nrequests==2.31.0\n",
+            "flask==3.0.0\nrequests==2.31.0\n",
+        ];
+        assert_eq!(
+            committed(&sandbox),
+            expected[moment as usize % 2],
+            "moment {moment}"
+        );
+        assert_eq!(
+            sandbox.read("requirements.txt"),
+            committed(&sandbox),
+            "moment {moment}"
+        );
+    }
+}
