@@ -40,6 +40,10 @@ pub struct Looks {
 }
 
 impl Looks {
+    fn is_before(&self, other: &Looks) -> bool {
+        (self.seconds, self.nanoseconds) < (other.seconds, other.nanoseconds)
+    }
+
     #[cfg(unix)]
     fn of(data: &std::fs::Metadata) -> Option<Self> {
         use std::os::unix::fs::MetadataExt as _;
@@ -103,7 +107,7 @@ fn from_index(repository: &Repository) -> Result<Vec<Entry>> {
                 size: entry.file_size.into(),
             };
             let looks = written
-                .filter(|written| looks.seconds < written.seconds)
+                .filter(|written| looks.is_before(written))
                 .map(|_| looks);
             found.push(Entry {
                 path,

@@ -119,6 +119,10 @@ impl Project {
         if text.starts_with('.') && text.chars().all(|c| matches!(c, '.' | '/')) {
             return;
         }
+        // Most texts of such a file name nothing here.
+        if !self.names.contains(file_name(text.trim_end_matches('/'))) {
+            return;
+        }
         let mut folder = parent(file);
         loop {
             if let Some(root) = resolve(folder, text)
