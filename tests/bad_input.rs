@@ -227,7 +227,10 @@ fn mistakes_in_agile_toml_are_refused_before_anybody_is_contacted() {
             "launcher = \"auto\"",
         ),
         (
-            with("grid =", "stop = { metric = \"loss\", below = 0.1 }\ngrid ="),
+            with(
+                "grid =",
+                "stop = { metric = \"loss\", below = 0.1 }\ngrid =",
+            ),
             "experiments.train.stop.metric is not supported by this version".into(),
             "timeout",
         ),

@@ -1,15 +1,16 @@
 //! `git agile requirements`: what the code imports becomes requirements.txt.
 
-use std::collections::BTreeMap;
-
 use clap::{Args, ValueEnum};
 
 use super::Context;
+use crate::development::lock::lock;
 use crate::development::pre_commit::{replace, summary};
-use crate::development::requirements::Project;
+use crate::development::requirements::{Decision, Project};
 use crate::development::tracked::Source;
 use crate::error::{Error, Kind, Result};
-use crate::requirements::plan::Plan;
+use crate::requirements::findings::{Code, Finding};
+use crate::requirements::plan::{Plan, Target};
+use crate::requirements::report;
 use crate::terminal::clean;
 
 /// Regenerate requirements.txt from what the code imports
@@ -64,69 +65,121 @@ pub fn run(args: &RequirementsArgs, ctx: &Context) -> Result<()> {
         (None, true) => Source::Index,
         (None, false) => Source::WorkTree,
     };
+    if args.commit.is_some() && !args.check && !args.print {
+        return Err(Error::usage(
+            "--commit changes nothing: it needs --check or --print",
+        ));
+    }
+    if args.lock {
+        return lock(ctx, &repository, source);
+    }
     let mut project = Project::open(&repository, source)?;
-    let plan = project.plan(&repository)?;
-    if args.print {
-        talk(ctx, &plan);
-        return plan
-            .targets
-            .first()
-            .map_or(Ok(()), |target| ctx.output.bytes(target.new.as_bytes()));
+    let Decision { plan, findings } = project.check(&repository)?;
+    if args.json {
+        ctx.output
+            .data(&format!("{:#}", report::to_json(&plan, &findings)))?;
     }
-    talk(ctx, &plan);
-    let changed: Vec<_> = plan
-        .targets
-        .iter()
-        .filter(|target| target.is_changed())
-        .collect();
+    if args.print && !args.json {
+        talk(ctx, &findings);
+        let target = plan.targets.first();
+        return target.map_or(Ok(()), |target| ctx.output.bytes(target.new.as_bytes()));
+    }
     if args.check {
-        for target in &changed {
-            ctx.output.data(&clean(&summary(target)))?;
-        }
-        let unresolved = plan.needs.unresolved.len();
-        return match changed.len() + unresolved {
-            0 => Ok(()),
-            n => {
-                Err(Error::new(Kind::Check, format!("{n} findings")).hint("git agile requirements"))
-            }
-        };
+        return check(args, ctx, &plan, &findings);
     }
-    if args.commit.is_some() {
-        return Err(Error::usage("--commit changes no file")
-            .hint("git agile requirements --commit COMMIT --check, or --print"));
+    if args.print {
+        return Ok(());
     }
-    for target in &changed {
+    talk(ctx, &findings);
+    for target in plan.targets.iter().filter(|target| target.is_changed()) {
         replace(&repository.root().join(&target.path), target.new.as_bytes())?;
-        ctx.output.say(&clean(&summary(target)));
+        ctx.output
+            .say(&clean(&format!("{}: {}", target.path, summary(target))));
     }
     Ok(())
 }
 
-/// Says what is wrong with files, what nothing provides, and what has no version.
-fn talk(ctx: &Context, plan: &Plan) {
-    let mut broken: BTreeMap<&str, &crate::requirements::scan::Problem> = BTreeMap::new();
-    for (path, problem) in &plan.needs.problems {
-        broken.entry(path).or_insert(problem);
+/// Prints what is wrong, as `--format` says; by default a diff, and the rest as talk.
+fn check(args: &RequirementsArgs, ctx: &Context, plan: &Plan, findings: &[Finding]) -> Result<()> {
+    match args.format.unwrap_or(Format::Text) {
+        _ if args.json => {}
+        Format::Text => {
+            for finding in findings {
+                let words = format!(
+                    "{}: {}: {}",
+                    finding.place,
+                    finding.code.word(),
+                    finding.message
+                );
+                ctx.output.say(&clean(&words));
+            }
+            for target in &plan.targets {
+                ctx.output.bytes(diff(target).as_bytes())?;
+            }
+        }
+        Format::Github => {
+            for finding in findings {
+                ctx.output.data(&clean(&report::to_github(finding)))?;
+            }
+        }
+        Format::Sarif => ctx
+            .output
+            .data(&format!("{:#}", report::to_sarif(findings)))?,
     }
-    for (path, problem) in broken {
-        ctx.output
-            .warn(&format!("{path}:{}: {}", problem.line, problem.message));
+    let errors: Vec<_> = findings
+        .iter()
+        .filter(|finding| finding.code.is_error())
+        .collect();
+    match errors.as_slice() {
+        [] => Ok(()),
+        [one] => Err(failed("1 finding", one)),
+        [first, ..] => Err(failed(&format!("{} findings", errors.len()), first)),
     }
-    for unresolved in &plan.needs.unresolved {
-        let place = unresolved
-            .used
-            .places
-            .first()
-            .map(|place| format!("{place}: "))
-            .unwrap_or_default();
-        let (import, reason) = (&unresolved.used.import, &unresolved.reason);
-        ctx.output
-            .warn(&format!("{place}nothing provides `{import}` ({reason})"));
+}
+
+fn failed(count: &str, first: &Finding) -> Error {
+    Error::new(
+        Kind::Check,
+        format!("{}: {} ({count})", first.place, first.message),
+    )
+    .hint(&first.mend)
+}
+
+/// The change of a file as a unified diff; empty without one.
+fn diff(target: &Target) -> String {
+    let old = target.old.as_deref().unwrap_or_default();
+    let path = &target.path;
+    similar::TextDiff::from_lines(old, &target.new)
+        .unified_diff()
+        .header(&format!("a/{path}"), &format!("b/{path}"))
+        .to_string()
+}
+
+/// Says what is wrong beside what is mended; what has no version, in one line.
+fn talk(ctx: &Context, findings: &[Finding]) {
+    for finding in findings {
+        match finding.code {
+            Code::Missing | Code::Unused | Code::Version | Code::Misplaced | Code::Unpinned => {}
+            code => {
+                ctx.output
+                    .warn(&format!("{}: {}", finding.place, finding.message));
+                if code.is_error() {
+                    ctx.output.hint(&finding.mend);
+                }
+            }
+        }
     }
-    if !plan.unpinned.is_empty() {
+    let unpinned = findings
+        .iter()
+        .filter(|finding| finding.code == Code::Unpinned);
+    let names: Vec<_> = unpinned
+        .filter_map(|finding| finding.message.split(' ').next())
+        .collect();
+    if !names.is_empty() {
         ctx.output.warn(&format!(
             "not installed here, so without a version: {}",
-            plan.unpinned.join(", ")
+            names.join(", ")
         ));
+        ctx.output.hint("install them, then git agile requirements");
     }
 }

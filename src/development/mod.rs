@@ -3,8 +3,10 @@
 //! libgit2 reads and writes objects, index and refs; what talks to a remote or runs hooks is the `git`
 //! executable, and [`git`] is the only door to it.
 
+mod cache;
 pub mod git;
 pub mod hooks;
+pub mod lock;
 pub mod pre_commit;
 pub mod push;
 pub mod records;

@@ -11,10 +11,12 @@ use git2::{Index, IndexEntry, IndexTime, Oid};
 
 use super::repository::Repository;
 use super::requirements::{Project, blob_id, is_python};
-use super::tracked::{Entry, Source, work_file};
+use super::tracked::{Source, work_file};
 use crate::cli::Context;
 use crate::error::{Context as _, Error, Result};
 use crate::requirements::Hook;
+use crate::requirements::document::Document;
+use crate::requirements::needs::Class;
 use crate::requirements::plan::{Plan, Target};
 
 /// Runs the hook for the commit at hand.
@@ -25,6 +27,17 @@ use crate::requirements::plan::{Plan, Target};
 /// settings or index cannot be read.
 pub fn pre_commit(ctx: &Context) -> Result<()> {
     let repository = ctx.repository()?;
+    if let Err(error) = repository.git().index() {
+        // A split or sparse index: no reason to keep a person from committing.
+        ctx.output.warn(&format!(
+            "requirements are not looked at: {}",
+            error.message()
+        ));
+        ctx.output.hint(
+            "git update-index --no-split-index; git sparse-checkout reapply --no-sparse-index",
+        );
+        return Ok(());
+    }
     if is_busy(repository.git().path()) || !stages_something_relevant(&repository)? {
         return Ok(());
     }
@@ -48,11 +61,35 @@ pub fn pre_commit(ctx: &Context) -> Result<()> {
     for target in &changed {
         ensure_untouched(&repository, &project, target)?;
     }
-    for target in changed {
+    for target in &changed {
         write(&repository, &project, target)?;
-        ctx.output.say(&crate::terminal::clean(&summary(target)));
+    }
+    for target in &plan.targets {
+        let line = [summary(target), sources(&repository, target)?].concat();
+        if !line.is_empty() {
+            ctx.output
+                .say(&crate::terminal::clean(&format!("{}: {line}", target.path)));
+        }
     }
     Ok(())
+}
+
+/// What the commit adds to the file that makes pip fetch from elsewhere: a person reads it before it is pushed.
+fn sources(repository: &Repository, target: &Target) -> Result<String> {
+    if target.is_toml() {
+        return Ok(String::new());
+    }
+    let before = match repository.git().head().ok().and_then(|head| head.target()) {
+        Some(head) => repository.file_at(head, &target.path)?.unwrap_or_default(),
+        None => Vec::new(),
+    };
+    let before = Document::parse(&String::from_utf8_lossy(&before));
+    let added = Document::parse(&target.new).new_sources(&before);
+    if added.is_empty() {
+        return Ok(String::new());
+    }
+    let comma = if target.changes.is_empty() { "" } else { ", " };
+    Ok(format!("{comma}this commit adds `{}`", added.join("`, `")))
 }
 
 /// Whether a rebase, cherry-pick or revert of several commits is under way: the hook would alter their history.
@@ -79,12 +116,7 @@ fn stages_something_relevant(repository: &Repository) -> Result<bool> {
             let path = file.path().map(|path| path.to_string_lossy().into_owned());
             let executable = file.mode() == git2::FileMode::BlobExecutable;
             let path = path.unwrap_or_default();
-            is_declaration(&path)
-                || is_python(&Entry {
-                    path,
-                    blob: Oid::zero(),
-                    executable,
-                })
+            is_declaration(&path) || is_python(&path, executable)
         })
     }))
 }
@@ -103,39 +135,48 @@ fn is_ignored(repository: &Repository, project: &Project) -> bool {
     project.entry(file).is_none() && repository.git().is_path_ignored(file).unwrap_or(false)
 }
 
+/// How many imports without a provider a commit is told about.
+const MANY: usize = 3;
+
 fn warn(ctx: &Context, plan: &Plan) {
-    for unresolved in &plan.needs.unresolved {
-        if unresolved.used.class == crate::requirements::needs::Class::Required {
-            let places = &unresolved.used.places;
-            let place = places
-                .first()
-                .map(|place| format!("{place}: "))
-                .unwrap_or_default();
-            ctx.output.warn(&format!(
-                "{place}nothing provides `{}` ({})",
-                unresolved.used.import, unresolved.reason
-            ));
-        }
+    let unresolved = plan.needs.unresolved.iter();
+    let required: Vec<_> = unresolved
+        .filter(|one| one.used.class == Class::Required)
+        .collect();
+    for one in required.iter().take(MANY) {
+        let place = one
+            .used
+            .places
+            .first()
+            .map(|place| format!("{place}: "))
+            .unwrap_or_default();
+        let (import, reason) = (&one.used.import, &one.reason);
+        ctx.output
+            .warn(&format!("{place}nothing provides `{import}` ({reason})"));
+    }
+    if required.len() > MANY {
+        let more = required.len() - MANY;
+        ctx.output
+            .hint(&format!("git agile requirements --check shows {more} more"));
     }
 }
 
 fn refuse(target: &Target) -> Error {
-    let words: Vec<_> = target.changes.iter().map(ToString::to_string).collect();
     Error::new(
         crate::error::Kind::Check,
         format!(
             "{} does not match the staged code: {}",
             target.path,
-            words.join(", ")
+            summary(target)
         ),
     )
     .hint("git agile requirements, then git add it; or git commit --no-verify")
 }
 
-/// `requirements.txt: +requests==2.31, -flask`, and what a person added that pip will follow elsewhere.
+/// `+requests==2.31, -flask`.
 pub fn summary(target: &Target) -> String {
     let words: Vec<_> = target.changes.iter().map(ToString::to_string).collect();
-    format!("{}: {}", target.path, words.join(", "))
+    words.join(", ")
 }
 
 /// Where the text is remembered that this hook wrote last to the work tree: after a failed `commit -a` the index is

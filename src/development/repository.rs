@@ -31,6 +31,13 @@ impl Repository {
                 .hint("git config --global --add safe.directory \"$PWD\", if you trust it"),
             _ => Error::config("cannot open the git repository").cause(error.message()),
         })?;
+        // libgit2 takes a relative GIT_WORK_TREE from the git dir, git from the current folder; hooks get `.`.
+        if let Some(tree) = std::env::var_os("GIT_WORK_TREE").filter(|tree| !tree.is_empty())
+            && let Ok(tree) = Path::new(&tree).canonicalize()
+        {
+            git.set_workdir(&tree, false)
+                .or_config(|| format!("cannot use the work tree {}", tree.display()))?;
+        }
         let root = git.workdir().map(Path::to_path_buf).ok_or_else(|| {
             Error::config("this is a bare repository; git-agile needs a work tree")
                 .hint("git clone it, and run the command in the clone")

@@ -7,11 +7,14 @@ use git2::Oid;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use rayon::prelude::*;
 
+use super::cache::{self, Cache};
+use super::lock::{is_stale, lock_name};
 use super::repository::Repository;
 use super::tracked::{self, Entry, Source};
-use crate::error::{Context as _, Result};
+use crate::error::{Context as _, Error, Result};
 use crate::requirements::environment::{self, Environment};
-use crate::requirements::needs::File;
+use crate::requirements::findings::{Code, Finding, findings};
+use crate::requirements::needs::{File, Place};
 use crate::requirements::notebook::scan_notebook;
 use crate::requirements::plan::{Input, Plan, plan};
 use crate::requirements::scan::{Problem, Scan, scan};
@@ -28,6 +31,17 @@ pub struct Project {
     /// Where it was read.
     pub source: Source,
 }
+
+/// The decision, and what is wrong.
+pub struct Decision {
+    /// The decision.
+    pub plan: Plan,
+    /// What is wrong; empty unless asked for.
+    pub findings: Vec<Finding>,
+}
+
+/// Fewer files than this are not worth threads of their own.
+const FEW: usize = 32;
 
 /// A file larger than this is data.
 const LARGE: usize = 256 << 20;
@@ -83,7 +97,24 @@ impl Project {
     /// # Errors
     /// [`Kind::Config`](crate::error::Kind::Config) for an `exclude` that is no pattern, or a file that cannot be read.
     pub fn plan(&mut self, repository: &Repository) -> Result<Plan> {
-        let folders = environment::candidates(repository.root(), |name| std::env::var(name).ok());
+        Ok(self.decide(repository, false)?.plan)
+    }
+
+    /// As [`plan`](Self::plan), and looks for everything that is wrong.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan).
+    pub fn check(&mut self, repository: &Repository) -> Result<Decision> {
+        self.decide(repository, true)
+    }
+
+    fn decide(&mut self, repository: &Repository, check: bool) -> Result<Decision> {
+        let mut folders =
+            environment::candidates(repository.root(), |name| std::env::var(name).ok());
+        // A linked work tree is seldom given an environment of its own.
+        if let Some(main) = repository.common_dir().parent() {
+            folders.extend([main.join(".venv"), main.join("venv")]);
+        }
         self.environment = environment::read(&folders);
         let files = self.files(repository)?;
         let paths: Vec<String> = self
@@ -98,7 +129,7 @@ impl Project {
         };
         let included = self.included(repository, requirements.as_deref().unwrap_or_default())?;
         let pyproject = self.text(repository, "pyproject.toml").unwrap_or_default();
-        Ok(plan(&Input {
+        let input = Input {
             files: &files,
             paths: &paths,
             settings: &self.settings,
@@ -107,40 +138,113 @@ impl Project {
             development: development.as_deref(),
             included: &included,
             pyproject: pyproject.as_deref(),
+        };
+        let plan = plan(&input);
+        let mut found = Vec::new();
+        if check {
+            found = findings(&plan, &input);
+            found.extend(self.stale_lock(repository, requirements.as_deref())?);
+        }
+        Ok(Decision {
+            plan,
+            findings: found,
+        })
+    }
+
+    /// Whether the lock, when there is one, was made from other requirements.
+    fn stale_lock(&self, repository: &Repository, text: Option<&str>) -> Result<Option<Finding>> {
+        let path = lock_name(&self.settings.file);
+        let lock = self.text(repository, &path)?;
+        let stale = lock.is_some_and(|lock| is_stale(&lock, text.unwrap_or_default().as_bytes()));
+        Ok(stale.then(|| Finding {
+            code: Code::StaleLock,
+            message: format!("{path} was not made from {} as it is", self.settings.file),
+            place: Place { path, line: 1 },
+            mend: "git agile requirements --lock".into(),
         }))
     }
 
-    /// The files that count, scanned.
+    /// The files that count, scanned; what is remembered of a blob is not read again.
     fn files(&self, repository: &Repository) -> Result<Vec<File>> {
         let exclude = exclude(&self.settings)?;
         let counts = |entry: &&Entry| {
-            is_python(entry)
+            is_python(&entry.path, entry.executable)
                 && !exclude
                     .matched_path_or_any_parents(&entry.path, false)
                     .is_ignore()
         };
         let entries: Vec<&Entry> = self.entries.iter().filter(counts).collect();
+        let mut cache = Cache::open(repository);
+        let keys: Vec<String> = entries
+            .iter()
+            .map(|entry| cache::key(kind(&entry.path), entry.blob))
+            .collect();
         let root = repository.root();
-        let scans: Result<Vec<Scan>> = match self.source {
-            Source::WorkTree => entries
-                .par_iter()
-                .map(|entry| {
-                    let bytes = tracked::work_file(root, &entry.path)?;
-                    Ok(read(entry, &bytes.unwrap_or_default()))
-                })
-                .collect(),
-            _ => entries
-                .iter()
-                .map(|entry| Ok(read(entry, &tracked::blob(repository.git(), entry)?)))
-                .collect(),
+        let remembered: Vec<Option<Scan>> = {
+            let known = cache.known();
+            let work_tree = self.source == Source::WorkTree;
+            let remember = |(entry, key): (&&Entry, &String)| {
+                let json = known.get(key.as_str())?;
+                let same = !work_tree || tracked::is_unchanged(root, entry);
+                same.then(|| serde_json::from_str(json).ok())?
+            };
+            entries.iter().zip(&keys).map(remember).collect()
         };
-        let files = entries.iter().zip(scans?);
-        Ok(files
-            .map(|(entry, scan)| File {
+        let missing = |at: &usize| remembered[*at].is_none();
+        let missing: Vec<&Entry> = (0..entries.len())
+            .filter(missing)
+            .map(|at| entries[at])
+            .collect();
+        let mut scanned = self.scan_all(repository, &missing)?.into_iter();
+        let mut files = Vec::with_capacity(entries.len());
+        for ((entry, key), remembered) in entries.iter().zip(&keys).zip(remembered) {
+            let (scan, blob) = match remembered {
+                Some(scan) => (scan, false),
+                None => scanned.next().unwrap_or_default(),
+            };
+            if blob {
+                cache.add(key.clone(), &scan);
+            }
+            files.push(File {
                 path: entry.path.clone(),
                 scan: Arc::new(scan),
+            });
+        }
+        cache.save(&keys);
+        Ok(files)
+    }
+
+    /// Reads and scans files, and says of each whether what was read is its blob.
+    fn scan_all(&self, repository: &Repository, entries: &[&Entry]) -> Result<Vec<(Scan, bool)>> {
+        let root = repository.root();
+        if self.source == Source::WorkTree {
+            let one = |entry: &&Entry| {
+                let same = tracked::is_unchanged(root, entry);
+                let bytes = tracked::work_file(root, &entry.path)?.unwrap_or_default();
+                Ok((read(&entry.path, &bytes), same))
+            };
+            return entries.par_iter().map(one).collect();
+        }
+        let one = |git: &git2::Repository, entry: &Entry| {
+            let bytes = tracked::blob(git, entry)?;
+            Ok((read(&entry.path, &bytes), true))
+        };
+        if entries.len() < FEW {
+            return entries
+                .iter()
+                .map(|entry| one(repository.git(), entry))
+                .collect();
+        }
+        let folder = repository.git().path();
+        // A handle belongs to one thread.
+        let open = || git2::Repository::open(folder);
+        entries
+            .par_iter()
+            .map_init(open, |git, entry| match git {
+                Ok(git) => one(git, entry),
+                Err(error) => Err(Error::config("cannot open the git repository").cause(error)),
             })
-            .collect())
+            .collect()
     }
 
     /// The files that `-r` lines name, and those that these name.
@@ -200,16 +304,24 @@ fn exclude(settings: &Settings) -> Result<Gitignore> {
 }
 
 /// Whether a tracked file may be Python: by its ending, or an executable without one.
-pub fn is_python(entry: &Entry) -> bool {
-    let name = entry.path.rsplit('/').next().unwrap_or_default();
-    match name.rsplit_once('.') {
-        Some((_, ending)) => matches!(ending, "py" | "pyw" | "ipynb"),
-        None => entry.executable,
+pub fn is_python(path: &str, executable: bool) -> bool {
+    match kind(path) {
+        's' => executable && !path.rsplit('/').next().unwrap_or_default().contains('.'),
+        _ => true,
     }
 }
 
-/// Scans the content of a file.
-fn read(entry: &Entry, bytes: &[u8]) -> Scan {
+/// How a file is read: `p` Python, `n` a notebook, `s` a script if its first line says so.
+fn kind(path: &str) -> char {
+    match path.rsplit_once('.').map(|(_, ending)| ending) {
+        Some("py" | "pyw") => 'p',
+        Some("ipynb") => 'n',
+        _ => 's',
+    }
+}
+
+/// Scans the content of the file `path`.
+fn read(path: &str, bytes: &[u8]) -> Scan {
     if bytes.len() > LARGE {
         let message = "is too large to be read".to_string();
         let problems = vec![Problem { line: 1, message }];
@@ -218,19 +330,11 @@ fn read(entry: &Entry, bytes: &[u8]) -> Scan {
             ..Scan::default()
         };
     }
-    if entry.path.ends_with(".ipynb") {
-        return scan_notebook(bytes);
+    match kind(path) {
+        'n' => scan_notebook(bytes),
+        's' if !has_python_shebang(bytes) => Scan::default(),
+        _ => scan(bytes, false),
     }
-    let script = !entry
-        .path
-        .rsplit('/')
-        .next()
-        .unwrap_or_default()
-        .contains('.');
-    if script && !has_python_shebang(bytes) {
-        return Scan::default();
-    }
-    scan(bytes, false)
 }
 
 fn has_python_shebang(bytes: &[u8]) -> bool {

@@ -27,6 +27,48 @@ pub struct Entry {
     pub blob: Oid,
     /// Whether it may be run.
     pub executable: bool,
+    /// The file in the work tree holds the blob if it looks so (changed at this second and nanosecond, of this size).
+    pub looks: Option<Looks>,
+}
+
+/// What git remembers of a file in the work tree, to see without reading it that it has not changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Looks {
+    seconds: i64,
+    nanoseconds: i64,
+    size: u64,
+}
+
+impl Looks {
+    fn is_before(&self, other: &Looks) -> bool {
+        (self.seconds, self.nanoseconds) < (other.seconds, other.nanoseconds)
+    }
+
+    #[cfg(unix)]
+    fn of(data: &std::fs::Metadata) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+        let (seconds, nanoseconds, size) = (data.mtime(), data.mtime_nsec(), data.size());
+        Some(Looks {
+            seconds,
+            nanoseconds,
+            size,
+        })
+    }
+
+    #[cfg(not(unix))]
+    fn of(_: &std::fs::Metadata) -> Option<Self> {
+        None
+    }
+}
+
+/// Whether the file of `entry` below `root` holds the entry's blob, as far as can be said without reading it.
+pub fn is_unchanged(root: &Path, entry: &Entry) -> bool {
+    let data = root.join(&entry.path).symlink_metadata();
+    let now = data
+        .ok()
+        .filter(std::fs::Metadata::is_file)
+        .and_then(|data| Looks::of(&data));
+    now.is_some() && now == entry.looks
 }
 
 /// The plain files that `source` lists, in the order of their paths: no links, no submodules.
@@ -46,6 +88,11 @@ fn from_index(repository: &Repository) -> Result<Vec<Entry>> {
         .index()
         .or_config(|| "cannot read the index".into())?;
     let mut found: Vec<Entry> = Vec::with_capacity(index.len());
+    // A file that was changed when the index was written, or later, may have changed again: git's "racy" entries.
+    let written = index
+        .path()
+        .and_then(|path| path.metadata().ok())
+        .and_then(|data| Looks::of(&data));
     for entry in index.iter() {
         let stage = (entry.flags >> 12) & 3;
         // Stage 0, or our side of a conflict.
@@ -54,10 +101,19 @@ fn from_index(repository: &Repository) -> Result<Vec<Entry>> {
         }
         if let Ok(path) = String::from_utf8(entry.path) {
             let executable = entry.mode & 0o111 != 0;
+            let looks = Looks {
+                seconds: entry.mtime.seconds().into(),
+                nanoseconds: entry.mtime.nanoseconds().into(),
+                size: entry.file_size.into(),
+            };
+            let looks = written
+                .filter(|written| looks.is_before(written))
+                .map(|_| looks);
             found.push(Entry {
                 path,
                 blob: entry.id,
                 executable,
+                looks,
             });
         }
     }
@@ -78,6 +134,7 @@ fn from_commit(repository: &Repository, commit: Oid) -> Result<Vec<Entry>> {
                 path: format!("{folder}{name}"),
                 blob: entry.id(),
                 executable: entry.filemode() & 0o111 != 0,
+                looks: None,
             });
         }
         TreeWalkResult::Ok

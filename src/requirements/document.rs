@@ -2,8 +2,11 @@
 //!
 //! Format: pip's "Requirements File Format", with requirements as PEP 508 writes them.
 
+mod line;
+
 use std::ops::Range;
 
+use self::line::{classify, without_secrets};
 use super::name;
 
 /// A requirements file.
@@ -106,6 +109,36 @@ impl Document {
         })
     }
 
+    /// What the lines that `before` does not have make pip fetch from elsewhere: index options, URLs, paths. Names
+    /// and passwords in them are left out.
+    pub fn new_sources(&self, before: &Document) -> Vec<String> {
+        let elsewhere = |line: &&Line| match &line.kind {
+            Kind::Direct(_) => true,
+            Kind::Option(name, _) => matches!(
+                name.as_str(),
+                "-i" | "--index-url"
+                    | "--extra-index-url"
+                    | "-f"
+                    | "--find-links"
+                    | "--trusted-host"
+            ),
+            _ => false,
+        };
+        let known = |line: &&Line| {
+            before
+                .lines
+                .iter()
+                .any(|other| other.text.trim() == line.text.trim())
+        };
+        let lines = self
+            .lines
+            .iter()
+            .filter(|line| elsewhere(line) && !known(line));
+        lines
+            .map(|line| without_secrets(line.text.trim()))
+            .collect()
+    }
+
     /// Removes the lines for which `unwanted` holds.
     pub fn remove(&mut self, mut unwanted: impl FnMut(&Line) -> bool) {
         self.lines.retain(|line| !unwanted(line));
@@ -146,6 +179,16 @@ impl Document {
             (None, Some((at, _))) => at + 1,
             (None, None) => self.lines.len(),
         };
+        // Behind a backslash that ends the file the new line would continue it.
+        let open = self
+            .lines
+            .last()
+            .is_some_and(|line| line.text.trim_end_matches('\r').ends_with('\\'));
+        let at = if open {
+            at.min(self.lines.len() - 1)
+        } else {
+            at
+        };
         self.lines.insert(
             at,
             Line {
@@ -171,151 +214,6 @@ impl Document {
         }
         out
     }
-}
-
-/// Where the comment of a line begins: at a `#` in front or behind white space, as pip reads it.
-fn comment_at(text: &str) -> usize {
-    let bytes = text.as_bytes();
-    let begins =
-        |at: &usize| bytes[*at] == b'#' && (*at == 0 || bytes[at - 1].is_ascii_whitespace());
-    (0..bytes.len()).find(begins).unwrap_or(bytes.len())
-}
-
-fn classify(text: &str) -> Kind {
-    let body = text[..comment_at(text)].trim_start_matches('\u{feff}');
-    let flat = body.replace("\\\r\n", " ").replace("\\\n", " ");
-    let flat = flat.trim();
-    if flat.is_empty() {
-        return Kind::Comment;
-    }
-    if let Some(rest) = flat.strip_prefix('-') {
-        let end = rest
-            .find(|c: char| c == '=' || c.is_whitespace())
-            .unwrap_or(rest.len());
-        // `-rfile` needs no blank.
-        let end = if rest.starts_with('-') || end <= 1 {
-            end
-        } else {
-            1
-        };
-        let end = (0..=end)
-            .rev()
-            .find(|at| rest.is_char_boundary(*at))
-            .unwrap_or(0);
-        let value = rest[end..].trim_start_matches('=').trim().to_string();
-        return match &rest[..end] {
-            "e" | "-editable" => Kind::Direct(direct_name(&value)),
-            option => Kind::Option(format!("-{option}"), value),
-        };
-    }
-    requirement(text).unwrap_or_else(|why| match why {
-        Some(why) => Kind::Unreadable(why),
-        None => Kind::Direct(direct_name(flat)),
-    })
-}
-
-/// Reads `NAME[EXTRAS] SPEC ; MARKER --hash=…`. The error is nothing for a URL or a path.
-fn requirement(text: &str) -> Result<Kind, Option<String>> {
-    let end = comment_at(text);
-    let bytes = text.as_bytes();
-    let blank = |at: usize| at < end && (bytes[at].is_ascii_whitespace() || bytes[at] == b'\\');
-    let skip = |mut at: usize| {
-        while blank(at) {
-            at += 1;
-        }
-        at
-    };
-    let start = skip(if text.starts_with('\u{feff}') { 3 } else { 0 });
-    let part = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    let stop = start + bytes[start..end].iter().take_while(|b| part(b)).count();
-    let name = &text[start..stop];
-    if matches!(bytes.get(stop), Some(b':' | b'/' | b'+')) || name.starts_with('.') {
-        return Err(None);
-    }
-    let lower = name.to_ascii_lowercase();
-    if [".whl", ".zip", ".tar.gz", ".tar.bz2"]
-        .iter()
-        .any(|ending| lower.ends_with(ending))
-    {
-        return Err(None);
-    }
-    if !name::is_valid(name) {
-        return Err(Some("is not a requirement".into()));
-    }
-    let mut at = stop;
-    if bytes.get(skip(at)) == Some(&b'[') && skip(at) < end {
-        let close = text[at..end]
-            .find(']')
-            .ok_or(Some("has an extra that is not closed".to_string()))?;
-        at += close + 1;
-    }
-    let from = skip(at);
-    if bytes.get(from) == Some(&b'@') && from < end {
-        return Ok(Kind::Direct(Some(name.into())));
-    }
-    let rest = &text[from..end];
-    let until = rest
-        .find(';')
-        .unwrap_or(rest.len())
-        .min(rest.find("--").unwrap_or(rest.len()));
-    let spec = rest[..until].trim_end_matches(|c: char| c.is_whitespace() || c == '\\');
-    check_spec(spec)?;
-    let spec = if spec.is_empty() {
-        at..at
-    } else {
-        from..from + spec.len()
-    };
-    let options = rest.find("--").unwrap_or(rest.len());
-    let marker = rest.find(';').filter(|at| *at < options).map(|at| {
-        let marker = rest[at + 1..options]
-            .replace("\\\r\n", " ")
-            .replace("\\\n", " ");
-        marker.trim().to_string()
-    });
-    Ok(Kind::Requirement(Requirement {
-        name: name.into(),
-        spec,
-        marker,
-        hashed: rest[options..].contains("--hash"),
-    }))
-}
-
-fn check_spec(spec: &str) -> Result<(), Option<String>> {
-    let inner = spec
-        .strip_prefix('(')
-        .and_then(|s| s.strip_suffix(')'))
-        .unwrap_or(spec);
-    let flat = inner.replace("\\\r\n", " ").replace("\\\n", " ");
-    match flat.parse::<pep440_rs::VersionSpecifiers>() {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let why = error.to_string();
-            Err(Some(
-                why.lines().next().unwrap_or("is not a version").to_string(),
-            ))
-        }
-    }
-}
-
-/// The name of what a URL or a path installs: `#egg=NAME`, or else its last component without its ending.
-fn direct_name(url: &str) -> Option<String> {
-    if let Some(at) = url.find("#egg=") {
-        let name = &url[at + 5..];
-        let end = name.find(['&', '[', ' ']).unwrap_or(name.len());
-        return Some(name[..end].into()).filter(|name: &String| name::is_valid(name));
-    }
-    let path = url
-        .split(['#', '?', ';', ' '])
-        .next()?
-        .trim_end_matches('/');
-    let last = path.rsplit('/').next()?;
-    let last = last.split('@').next()?;
-    let last = last.strip_suffix(".git").unwrap_or(last);
-    let last = match last.strip_suffix(".whl") {
-        Some(wheel) => wheel.split('-').next()?,
-        None => last,
-    };
-    name::is_valid(last).then(|| last.into())
 }
 
 #[cfg(test)]
@@ -388,6 +286,21 @@ mod tests {
         let expected =
             "# top\r\n-r base.txt\r\n\r\nclick==8\r\nnumpy\\\r\n ==2.0\r\nrequests==2\r\n-e .";
         assert_eq!(document.render(), expected);
+    }
+
+    #[test]
+    fn new_sources_are_told_without_their_secrets() {
+        let before = Document::parse("-e .\nnumpy\n");
+        let text =
+            "-e .\nnumpy\n--extra-index-url https://me:word@h/simple\nclip @ git+https://h/c@v1\n";
+        let said = Document::parse(text).new_sources(&before);
+        assert_eq!(
+            said,
+            [
+                "--extra-index-url https://h/simple",
+                "clip @ git+https://h/c@v1"
+            ]
+        );
     }
 
     #[test]

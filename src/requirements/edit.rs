@@ -21,13 +21,25 @@ pub struct Wanted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// This requirement was added.
-    Added(String),
+    Added {
+        /// The name.
+        name: String,
+        /// The whole line.
+        text: String,
+    },
     /// The requirement of this name was removed.
-    Removed(String),
+    Removed {
+        /// The name.
+        name: String,
+        /// Its line in the old file.
+        line: u32,
+    },
     /// The requirement of this name has these specifiers instead.
     Changed {
         /// The name.
         name: String,
+        /// Its line in the old file.
+        line: u32,
         /// The specifiers before.
         from: String,
         /// The specifiers now.
@@ -38,10 +50,10 @@ pub enum Change {
 impl std::fmt::Display for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Change::Added(text) => write!(f, "+{text}"),
-            Change::Removed(name) => write!(f, "-{name}"),
-            Change::Changed { name, from, to } if from.is_empty() => write!(f, "{name} {to}"),
-            Change::Changed { name, from, to } => write!(f, "{name} {from} -> {to}"),
+            Change::Added { text, .. } => write!(f, "+{text}"),
+            Change::Removed { name, .. } => write!(f, "-{name}"),
+            Change::Changed { name, from, to, .. } if from.is_empty() => write!(f, "{name} {to}"),
+            Change::Changed { name, from, to, .. } => write!(f, "{name} {from} -> {to}"),
         }
     }
 }
@@ -72,7 +84,10 @@ pub fn edit(
     let find = |name: &str| wanted.iter().find(|w| normal(&w.name) == normal(name));
     document.remove(|line| match &line.kind {
         Kind::Requirement(r) if find(&r.name).is_none() && !stays(&normal(&r.name)) => {
-            changes.push(Change::Removed(r.name.clone()));
+            changes.push(Change::Removed {
+                name: r.name.clone(),
+                line: line.number,
+            });
             true
         }
         _ => false,
@@ -93,6 +108,7 @@ pub fn edit(
         let to = respecified(&from, r, pin, version, local)?;
         changes.push(Change::Changed {
             name: r.name.clone(),
+            line: line.number,
             from,
             to: to.clone(),
         });
@@ -114,7 +130,10 @@ pub fn edit(
             .unwrap_or_default();
         let text = format!("{}{spec}", wanted.name);
         document.insert(&text);
-        changes.push(Change::Added(text));
+        changes.push(Change::Added {
+            name: wanted.name.clone(),
+            text,
+        });
     }
     changes
 }
@@ -164,7 +183,7 @@ fn respecified(
         return None;
     }
     // `numpy == 1.2` keeps its blanks.
-    let blank = inner.starts_with("== ").then_some(" ").unwrap_or_default();
+    let blank = if inner.starts_with("== ") { " " } else { "" };
     let new = specifier(pin, version, local || inner.contains('+'));
     Some(match new.strip_prefix("==") {
         Some(version) => format!("=={blank}{version}"),

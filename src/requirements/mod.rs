@@ -3,12 +3,15 @@
 pub mod document;
 pub mod edit;
 pub mod environment;
+pub mod findings;
+pub mod installed;
 pub mod name;
 pub mod needs;
 pub mod notebook;
 pub mod plan;
 pub mod project;
 pub mod pyproject;
+pub mod report;
 pub mod resolve;
 pub mod scan;
 mod settings;

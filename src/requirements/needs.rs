@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::name::normal;
 use super::project::{Local, Project, is_development};
 use super::resolve::{Answer, Resolver};
-use super::scan::{Guard, Problem, Scan};
+use super::scan::{Guard, Import, Problem, Scan};
 use super::{Settings, tables};
 
 /// How much an import is needed.
@@ -85,8 +85,6 @@ pub struct Needs {
     pub unresolved: Vec<Unresolved>,
     /// What is wrong with files.
     pub problems: Vec<(String, Problem)>,
-    /// Methods that load another distribution by name, with their places.
-    pub calls: BTreeMap<String, Place>,
 }
 
 /// A file of the project that was read.
@@ -98,22 +96,37 @@ pub struct File {
     pub scan: std::sync::Arc<Scan>,
 }
 
+/// Every import and what provides it.
+type Found = BTreeMap<(String, Answer), Use>;
+
+/// What provides an import, by the parts of its name that decide.
+type Answers = Vec<(String, Answer)>;
+
 /// Sorts out what `files` import: the project's own, the standard library's, and what distributions provide.
 pub fn needs(files: &[File], project: &Project, resolver: &Resolver, settings: &Settings) -> Needs {
     let mut needs = Needs::default();
-    let mut answers: HashMap<(&str, &[String]), Vec<(String, Answer)>> = HashMap::new();
-    let mut found: BTreeMap<(String, Answer), Use> = BTreeMap::new();
+    let mut answers: HashMap<(&str, &[String]), Answers> = HashMap::new();
+    let mut found = Found::new();
     for file in files {
         let development = is_development(&file.path);
         for problem in &file.scan.problems {
             needs.problems.push((file.path.clone(), problem.clone()));
         }
         for call in &file.scan.calls {
-            let place = Place {
-                path: file.path.clone(),
-                line: 1,
+            let class = if development {
+                Class::Development
+            } else {
+                Class::Optional
             };
-            needs.calls.entry(call.clone()).or_insert(place);
+            companion(
+                &mut found,
+                &call.name,
+                class,
+                Place {
+                    path: file.path.clone(),
+                    line: call.line,
+                },
+            );
         }
         for import in &file.scan.imports {
             let top = import.module.split('.').next().unwrap_or_default();
@@ -125,6 +138,19 @@ pub fn needs(files: &[File], project: &Project, resolver: &Resolver, settings: &
                 file.scan.legacy,
                 climbs,
             );
+            if is_tensorboard(import) {
+                let place = Place {
+                    path: file.path.clone(),
+                    line: import.line,
+                };
+                note(
+                    &mut found,
+                    "torch.utils.tensorboard",
+                    "tensorboard",
+                    Class::Optional,
+                    place,
+                );
+            }
             if local == Local::Yes || tables::standard_library(top).is_some() {
                 continue;
             }
@@ -161,6 +187,36 @@ pub fn needs(files: &[File], project: &Project, resolver: &Resolver, settings: &
     }
     needs.keep(settings);
     needs
+}
+
+/// Notes what the call `name` loads at run time: as an optional import, since a file format may be all a project
+/// never meets.
+fn companion(found: &mut Found, name: &str, class: Class, place: Place) {
+    let row = tables::companions().find(|(call, _)| *call == name);
+    if let Some((_, distribution)) = row {
+        note(found, name, distribution, class, place);
+    }
+}
+
+/// PyTorch's writer of summaries is TensorBoard's, which PyTorch does not install.
+fn is_tensorboard(import: &Import) -> bool {
+    let module = import.module.as_str();
+    module.starts_with("torch.utils.tensorboard")
+        || module == "torch.utils" && import.names.iter().any(|name| name == "tensorboard")
+}
+
+fn note(found: &mut Found, import: &str, distribution: &str, class: Class, place: Place) {
+    let key = (
+        import.to_string(),
+        Answer::Distribution(distribution.into()),
+    );
+    let used = found.entry(key).or_insert_with(|| Use {
+        import: import.into(),
+        class,
+        places: Vec::new(),
+    });
+    used.class = used.class.min(class);
+    used.places.push(place);
 }
 
 impl Needs {

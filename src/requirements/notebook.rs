@@ -175,6 +175,7 @@ fn append(all: &mut Scan, mut cell: Scan, lines: u32) {
     all.imports.append(&mut cell.imports);
     // A cell need not be Python at all: what is odd in one is nobody's mistake.
     all.folders.append(&mut cell.folders);
+    cell.calls.iter_mut().for_each(|call| call.line += lines);
     all.calls.append(&mut cell.calls);
 }
 

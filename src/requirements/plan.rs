@@ -46,6 +46,11 @@ pub struct Target {
 }
 
 impl Target {
+    /// Whether it is pyproject.toml, and no list of requirements.
+    pub fn is_toml(&self) -> bool {
+        self.path.ends_with(".toml")
+    }
+
     /// Whether the file must be written.
     pub fn is_changed(&self) -> bool {
         self.old.as_deref().unwrap_or_default() != self.new
@@ -93,6 +98,7 @@ pub fn plan(input: &Input) -> Plan {
     };
     plan.main(input, document, &elsewhere);
     plan.development(input, development);
+    plan.pyproject(input);
     plan
 }
 
@@ -132,11 +138,10 @@ impl Plan {
             })
             .map(|(_, need)| wanted(&need.name, input.environment))
             .collect();
-        let open = !self.needs.unresolved.is_empty();
-        let stays = |name: &str| open && is_unknown(name, input.environment);
+        let stays = self.stays(input.environment);
         let changes = edit(&mut document, &wanted, input.settings.pin, elsewhere, stays);
         for change in &changes {
-            if let Change::Added(text) = change
+            if let Change::Added { text, .. } = change
                 && !text.contains('=')
                 && input.settings.pin != super::Pin::None
             {
@@ -149,6 +154,36 @@ impl Plan {
             new: document.render(),
             changes,
         });
+    }
+
+    /// A declared distribution that nothing knows may be what an import without a provider needs: it stays.
+    fn stays<'e>(&self, environment: &'e Environment) -> impl Fn(&str) -> bool + use<'e> {
+        let open = !self.needs.unresolved.is_empty();
+        move |name| open && is_unknown(name, environment)
+    }
+
+    /// The dependencies in pyproject.toml, where the project declares some there.
+    fn pyproject(&mut self, input: &Input) {
+        let Some(old) = input.pyproject else { return };
+        let declared: BTreeSet<String> = super::pyproject::declared(old)
+            .iter()
+            .map(|name| normal(name))
+            .collect();
+        let needs = self.needs.distributions.iter();
+        let wanted: Vec<Wanted> = needs
+            .filter(|(name, need)| need.class == Class::Required || declared.contains(*name))
+            .map(|(_, need)| wanted(&need.name, input.environment))
+            .collect();
+        let stays = self.stays(input.environment);
+        let edited = super::pyproject::edit(old, &wanted, input.settings.pin, stays);
+        if let Some((new, changes)) = edited {
+            self.targets.push(Target {
+                path: "pyproject.toml".into(),
+                old: Some(old.into()),
+                new,
+                changes,
+            });
+        }
     }
 
     fn development(&mut self, input: &Input, mut document: Document) {

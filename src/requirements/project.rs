@@ -119,6 +119,10 @@ impl Project {
         if text.starts_with('.') && text.chars().all(|c| matches!(c, '.' | '/')) {
             return;
         }
+        // Most texts of such a file name nothing here.
+        if !self.names.contains(file_name(text.trim_end_matches('/'))) {
+            return;
+        }
         let mut folder = parent(file);
         loop {
             if let Some(root) = resolve(folder, text)
@@ -153,10 +157,8 @@ impl Project {
             .rsplit_once('.')
             .is_some_and(|(stem, _)| stem == top);
         let on_path = |root: &str| self.provides(root, path, module, names);
-        if (!in_package || legacy)
-            && on_path(folder)
-            && !(own && !self.folders.contains(&join(folder, top)))
-        {
+        let itself = own && !self.folders.contains(&join(folder, top));
+        if (!in_package || legacy) && !itself && on_path(folder) {
             return Local::Yes;
         }
         let mut above = folder;

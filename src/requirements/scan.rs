@@ -29,6 +29,7 @@ pub struct Import {
     /// The dotted name of the module.
     pub module: String,
     /// What `from MODULE import …` names; empty for `import MODULE`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
     /// The line, from 1.
     pub line: u32,
@@ -51,13 +52,26 @@ pub struct Scan {
     /// The absolute imports in the order of the file; relative ones are the project's own.
     pub imports: Vec<Import>,
     /// What is wrong with the file, at most a few.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
     /// The file is Python 2, where a package's files import each other without dots.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub legacy: bool,
     /// The texts of a file that changes `sys.path`, or that tells a packager where the packages lie.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub folders: Vec<String>,
-    /// Methods of pandas and the like that load another distribution by name (`read_excel`).
-    pub calls: Vec<String>,
+    /// Calls that load a distribution by name at run time (pandas' `read_excel`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<Call>,
+}
+
+/// A call that loads a distribution by name at run time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// The name of the method, as the table of companions has it.
+    pub name: String,
+    /// The line, from 1.
+    pub line: u32,
 }
 
 /// Reads the imports of `source`. With `notebook`, it is a cell, in which lines may be magics or shell commands.
@@ -69,6 +83,7 @@ pub fn scan(source: &[u8], notebook: bool) -> Scan {
     }
     scanner.run();
     scanner.scan.folders = folders(source);
+    scanner.calls();
     scanner.scan
 }
 
@@ -222,7 +237,7 @@ impl<'s> Scanner<'s> {
     fn simple_statement(&mut self) {
         match lex::word(self.source, self.at) {
             b"import" => self.import(),
-            b"from" => self.from_import(),
+            b"from" => self.import_from(),
             word @ (b"print" | b"exec") => self.python2(word),
             _ => {}
         }
@@ -361,6 +376,23 @@ impl<'s> Scanner<'s> {
         let line = line + lex::count_lines(&self.source[from..at]);
         self.counted = (at, line);
         line
+    }
+
+    /// Looks for calls that load another distribution, in a file that imports pandas.
+    fn calls(&mut self) {
+        let pandas =
+            |import: &Import| import.module == "pandas" || import.module.starts_with("pandas.");
+        if !self.scan.imports.iter().any(pandas) {
+            return;
+        }
+        for (name, _) in crate::requirements::tables::companions() {
+            let call = format!(".{name}(");
+            if let Some(at) = memchr::memmem::find(self.source, call.as_bytes()) {
+                let line = self.line(at);
+                let name = name.to_string();
+                self.scan.calls.push(Call { name, line });
+            }
+        }
     }
 
     fn problem(&mut self, at: usize, message: &str) {

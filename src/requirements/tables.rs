@@ -8,6 +8,7 @@ use super::name::normal;
 const CURATED: &str = include_str!("tables/curated.tsv");
 const MODULES: &str = include_str!("tables/modules.tsv");
 const TRAPS: &str = include_str!("tables/traps.tsv");
+const COMPANIONS: &str = include_str!("tables/companions.tsv");
 const STDLIB: &str = include_str!("tables/stdlib.tsv");
 
 /// The row of `table` whose first column is `key`.
@@ -62,6 +63,12 @@ pub fn trap(module: &str) -> Option<&'static str> {
     find(TRAPS, module)
 }
 
+/// The calls that load a distribution by name at run time, and that distribution.
+pub fn companions() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let rows = COMPANIONS.lines().filter(|line| !line.starts_with('#'));
+    rows.filter_map(|line| line.split_once('\t'))
+}
+
 /// The versions of Python, as written in the table (`3.8-3.14`, or `old`), whose standard library has the
 /// top-level module `module`.
 pub fn standard_library(module: &str) -> Option<&'static str> {
@@ -74,7 +81,7 @@ mod tests {
 
     #[test]
     fn every_row_is_found_and_the_tables_are_sorted() {
-        for table in [CURATED, MODULES, TRAPS, STDLIB] {
+        for table in [CURATED, MODULES, TRAPS, STDLIB, COMPANIONS] {
             let rows = || table.lines().filter(|line| !line.starts_with('#'));
             let keys: Vec<_> = rows()
                 .map(|line| line.split('\t').next().unwrap())

@@ -24,7 +24,7 @@ impl Scanner<'_> {
     }
 
     /// `from a.b import c as d, e`, with or without parentheses.
-    pub(super) fn from_import(&mut self) {
+    pub(super) fn import_from(&mut self) {
         let start = self.at;
         self.at += "from".len();
         self.spaces();

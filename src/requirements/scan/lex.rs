@@ -245,7 +245,7 @@ impl Scanner<'_> {
                     Some(b'\n' | b'\r') => self.at = line_end(source, self.at + 1),
                     _ => self.at += 1,
                 },
-                b'#' => self.to_line_end(),
+                b'#' => self.skip_to_end(),
                 b'"' | b'\'' => self.string(),
                 b'(' | b'[' | b'{' => {
                     if depth == 0 {
@@ -341,14 +341,14 @@ impl Scanner<'_> {
         }
     }
 
-    fn to_line_end(&mut self) {
+    fn skip_to_end(&mut self) {
         let rest = &self.source[self.at..];
         self.at += memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
     }
 
     /// Moves behind the end of the line.
     pub(super) fn skip_line(&mut self) {
-        self.to_line_end();
+        self.skip_to_end();
         if self.at < self.source.len() {
             self.at = line_end(self.source, self.at);
         }
@@ -357,7 +357,7 @@ impl Scanner<'_> {
     /// Moves to the end of a magic or a shell command, which a backslash may continue.
     pub(super) fn skip_magic(&mut self) {
         loop {
-            self.to_line_end();
+            self.skip_to_end();
             let continued = self.source[..self.at].last() == Some(&b'\\');
             if !continued || self.at >= self.source.len() {
                 return;

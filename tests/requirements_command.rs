@@ -1,0 +1,263 @@
+//! `git agile requirements` as a person and as other programs use it.
+
+mod requirements_support;
+
+use requirements_support::{Sandbox, make_executable};
+use serde_json::Value;
+
+fn project() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.install("requests", "2.31.0", &["requests"]);
+    sandbox.write(".gitignore", ".venv/\n");
+    sandbox.write("a.py", "import requests\n\nimport zq_nobody\n");
+    sandbox.write(
+        "requirements.txt",
+        "# mine\nflask==1.0\nrequests==2.0 # http\n",
+    );
+    sandbox.git(&["add", "."]);
+    sandbox.git(&["commit", "-qm", "first"]);
+    sandbox
+}
+
+#[test]
+fn check_prints_a_diff_and_changes_nothing() {
+    let sandbox = project();
+    let said = sandbox.agile(&["requirements", "--check"]);
+    assert_eq!(said.status, Some(1), "{said:?}");
+    // flask stays while an import has no provider only when nobody knows what flask holds.
+    let diff = "--- a/requirements.txt\n+++ b/requirements.txt\n@@ -1,3 +1,2 @@\n # mine\n-flask==1.0\n\
+                -requests==2.0 # http\n+requests==2.31.0 # http\n";
+    assert_eq!(said.out, diff);
+    for line in [
+        "a.py:3: unresolved: nothing provides `zq_nobody`",
+        "requirements.txt:2: unused: nothing imports flask",
+        "requirements.txt:3: version: requests==2.0 is asked for",
+    ] {
+        assert!(said.err.contains(line), "{line} in {}", said.err);
+    }
+    assert_eq!(sandbox.git(&["status", "--porcelain"]), "");
+}
+
+#[test]
+fn writing_twice_changes_nothing() {
+    let sandbox = project();
+    let said = sandbox.agile(&["requirements"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert!(
+        said.err
+            .contains("requirements.txt: -flask, requests ==2.0 -> ==2.31.0\n"),
+        "{}",
+        said.err
+    );
+    let text = sandbox.read("requirements.txt");
+    assert_eq!(text, "# mine\nrequests==2.31.0 # http\n");
+    let before = std::fs::metadata(sandbox.root().join("requirements.txt")).unwrap();
+    sandbox.agile(&["requirements"]).success();
+    let after = std::fs::metadata(sandbox.root().join("requirements.txt")).unwrap();
+    assert_eq!(before.modified().unwrap(), after.modified().unwrap());
+}
+
+#[test]
+fn a_clean_project_passes() {
+    let sandbox = project();
+    sandbox.write(
+        "agile.toml",
+        "[requirements]\nignore = [\"zq_nobody\"]\nkeep = [\"gunicorn\"]\n",
+    );
+    sandbox.install("gunicorn", "21.2.0", &["gunicorn"]);
+    sandbox.agile(&["requirements"]).success();
+    assert_eq!(
+        sandbox.read("requirements.txt"),
+        "# mine\ngunicorn==21.2.0\nrequests==2.31.0 # http\n"
+    );
+    let said = sandbox.agile(&["requirements", "--check"]);
+    assert_eq!(
+        (said.status, &said.out[..], &said.err[..]),
+        (Some(0), "", "")
+    );
+}
+
+#[test]
+fn other_programs_can_read_it() {
+    let sandbox = project();
+    let said = sandbox.agile(&["requirements", "--check", "--json"]);
+    assert_eq!(said.status, Some(1));
+    let json: Value = serde_json::from_str(&said.out).unwrap();
+    let codes: Vec<_> = json["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| f["code"].as_str().unwrap())
+        .collect();
+    assert_eq!(codes, ["unresolved", "unused", "version"]);
+    assert_eq!(
+        json["requirements"][0]["imports"][0]["places"][0]["line"],
+        1
+    );
+    let said = sandbox.agile(&["requirements", "--check", "--format", "github"]);
+    assert!(
+        said.out
+            .starts_with("::error file=a.py,line=3,title=unresolved::"),
+        "{}",
+        said.out
+    );
+    let said = sandbox.agile(&["requirements", "--check", "--format", "sarif"]);
+    let sarif: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(sarif["runs"][0]["results"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn a_commit_and_the_index_can_be_looked_at() {
+    let sandbox = project();
+    sandbox.install("numpy", "1.26.4", &["numpy"]);
+    sandbox.write("a.py", "import numpy\n");
+    let print = |more: &[&str]| {
+        sandbox
+            .agile(&[&["requirements", "--print"], more].concat())
+            .success()
+    };
+    assert_eq!(print(&[]), "# mine\nnumpy==1.26.4\n");
+    assert_eq!(print(&["--staged"]), "# mine\nrequests==2.31.0 # http\n");
+    assert_eq!(
+        print(&["--commit", "HEAD"]),
+        "# mine\nrequests==2.31.0 # http\n"
+    );
+    assert_eq!(
+        sandbox.agile(&["requirements", "--commit", "HEAD"]).status,
+        Some(2)
+    );
+}
+
+#[test]
+fn development_has_a_file_of_its_own_when_named() {
+    let sandbox = project();
+    sandbox.install("pytest", "8.0.0", &["pytest"]);
+    sandbox.write("tests/test_a.py", "import pytest, requests\n");
+    sandbox.write(
+        "agile.toml",
+        "[requirements]\ndev_file = \"dev.txt\"\nignore = [\"zq_nobody\"]\n",
+    );
+    sandbox.git(&["add", "."]);
+    sandbox.agile(&["requirements"]).success();
+    assert_eq!(sandbox.read("dev.txt"), "pytest==8.0.0\n");
+    assert_eq!(
+        sandbox.read("requirements.txt"),
+        "# mine\nrequests==2.31.0 # http\n"
+    );
+}
+
+#[test]
+fn the_lock_is_made_by_uv() {
+    let sandbox = project();
+    let bin = sandbox.root().join("../bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    let uv = "#!/bin/sh\nenv > \"$HOME/env\"\nprintf '%s\\n' \"$@\" > \"$HOME/args\"\n\
+              while [ \"$1\" != --output-file ]; do shift; done\necho 'requests==2.31.0 --hash=sha256:00' > \"$2\"\n";
+    std::fs::write(bin.join("uv"), uv).unwrap();
+    make_executable(&bin.join("uv"));
+    let lock = || {
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+        let mut command = sandbox.command(env!("CARGO_BIN_EXE_git-agile"));
+        command
+            .env("PATH", path)
+            .env("GIT_DIR", sandbox.root().join(".git"))
+            .args(["requirements", "--lock"]);
+        requirements_support::Said::from(command.output().unwrap())
+    };
+    lock().success();
+    let text = sandbox.read("requirements.lock");
+    assert!(
+        text.starts_with("# Made by git agile requirements --lock from requirements.txt, sha256 "),
+        "{text}"
+    );
+    assert!(text.ends_with("requests==2.31.0 --hash=sha256:00\n"));
+    let home = sandbox.root().join("../home");
+    assert!(
+        !std::fs::read_to_string(home.join("env"))
+            .unwrap()
+            .contains("GIT_DIR")
+    );
+    assert!(
+        std::fs::read_to_string(home.join("args"))
+            .unwrap()
+            .contains("--generate-hashes")
+    );
+    sandbox.agile(&["requirements"]).success();
+    let said = sandbox.agile(&["requirements", "--check"]);
+    assert!(
+        said.err.contains("requirements.lock:1: stale-lock"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn bad_input_is_said_and_survived() {
+    let sandbox = project();
+    sandbox.write(
+        "requirements.txt",
+        "\u{feff}requests==2.31.0\nx==\n%%\n-é\n",
+    );
+    sandbox.write("nul.py", b"import requests\0\nimport requests\n");
+    sandbox.write("utf16.py", b"\xff\xfei\0m\0");
+    sandbox.write(
+        "deep.py",
+        "import requests\nx = ".to_string() + &"[".repeat(100_000) + "\nimport requests\n",
+    );
+    sandbox.write("bad.ipynb", "{");
+    sandbox.write("x.py/y.py", "import requests\n");
+    std::os::unix::fs::symlink("loop.py", sandbox.root().join("loop.py")).unwrap();
+    sandbox.git(&["add", "."]);
+    let said = sandbox.agile(&["requirements", "--check"]);
+    assert_eq!(said.status, Some(1));
+    for line in [
+        "requirements.txt:2: unreadable",
+        "requirements.txt:3: unreadable",
+        "bad.ipynb:1: broken",
+        "deep.py:2: broken",
+        "utf16.py:1: broken",
+    ] {
+        assert!(said.err.contains(line), "{line} in {}", said.err);
+    }
+    sandbox.write("requirements.txt", b"\xff\xfer\0");
+    let said = sandbox.agile(&["requirements"]);
+    assert_eq!(said.status, Some(3));
+    assert!(
+        said.err.contains("requirements.txt:1: the file is UTF-16"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn a_project_that_declares_in_pyproject_is_kept_up_to_date_there_too() {
+    let sandbox = project();
+    let text = |lines: &str| format!("[project]\nname = \"x\"\ndependencies = [\n{lines}]\n");
+    sandbox.write(
+        "pyproject.toml",
+        text("    \"flask\", # web\n    \"Requests >=2\",\n"),
+    );
+    sandbox.write("agile.toml", "[requirements]\nignore = [\"zq_nobody\"]\n");
+    sandbox.git(&["add", "."]);
+    sandbox.agile(&["requirements"]).success();
+    assert_eq!(
+        sandbox.read("pyproject.toml"),
+        text("    \"Requests >=2\",\n")
+    );
+    let said = sandbox.agile(&["requirements", "--check"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+}
+
+#[test]
+fn what_a_call_loads_by_name_is_kept() {
+    let sandbox = project();
+    sandbox.write("a.py", "import pandas as pd\npd.read_excel('x')\nfrom torch.utils.tensorboard import SummaryWriter\n");
+    sandbox.write("requirements.txt", "openpyxl==3.1.0\ntensorboard\n");
+    let text = sandbox.agile(&["requirements", "--print"]).success();
+    assert_eq!(text, "openpyxl==3.1.0\npandas\ntensorboard\ntorch\n");
+    sandbox.write("requirements.txt", "");
+    assert_eq!(
+        sandbox.agile(&["requirements", "--print"]).success(),
+        "pandas\ntorch\n"
+    );
+}

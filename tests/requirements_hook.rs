@@ -1,0 +1,406 @@
+//! The pre-commit hook through real commits: every form of `git commit` names its index in a way of its own.
+
+mod requirements_support;
+
+use requirements_support::Sandbox;
+
+/// A project with a hook, an environment and one commit.
+fn project() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.hook();
+    sandbox.install("requests", "2.31.0", &["requests"]);
+    sandbox.install("numpy", "1.26.4", &["numpy"]);
+    sandbox.install("flask", "3.0.0", &["flask"]);
+    sandbox.write(".gitignore", ".venv/\n");
+    sandbox.write("a.py", "import requests\n");
+    sandbox.git(&["add", "."]);
+    sandbox.git(&["commit", "-qm", "first"]);
+    assert_eq!(
+        sandbox.git(&["show", "HEAD:requirements.txt"]),
+        "requests==2.31.0\n"
+    );
+    assert_eq!(sandbox.git(&["status", "--porcelain"]), "");
+    sandbox
+}
+
+const BOTH: &str = "numpy==1.26.4\nrequests==2.31.0\n";
+
+fn committed(sandbox: &Sandbox) -> String {
+    sandbox.git(&["show", "HEAD:requirements.txt"])
+}
+
+#[test]
+fn a_plain_commit_carries_its_requirements() {
+    let sandbox = project();
+    sandbox.write("b.py", "import numpy\n");
+    sandbox.git(&["add", "b.py"]);
+    let said = sandbox.try_git(&["commit", "-qm", "second"]);
+    assert_eq!(said.err, "requirements.txt: +numpy==1.26.4\n");
+    assert_eq!(committed(&sandbox), BOTH);
+    assert_eq!(sandbox.read("requirements.txt"), BOTH);
+    assert_eq!(sandbox.git(&["status", "--porcelain"]), "");
+    // Nothing to do: nothing said, nothing changed.
+    sandbox.write("b.py", "import numpy as np\n");
+    assert_eq!(sandbox.try_git(&["commit", "-qam", "third"]).err, "");
+}
+
+#[test]
+fn commit_all_and_amend() {
+    let sandbox = project();
+    sandbox.write("a.py", "import requests, numpy\n");
+    sandbox.git(&["commit", "-qam", "second"]);
+    assert_eq!(committed(&sandbox), BOTH);
+    assert_eq!(sandbox.git(&["status", "--porcelain"]), "");
+    sandbox.write("a.py", "import numpy\n");
+    sandbox.git(&["commit", "-qa", "--amend", "--no-edit"]);
+    assert_eq!(committed(&sandbox), "numpy==1.26.4\n");
+    assert_eq!(sandbox.git(&["status", "--porcelain"]), "");
+}
+
+#[test]
+fn commit_of_a_path_leaves_other_staged_files_alone() {
+    let sandbox = project();
+    sandbox.write("a.py", "import requests, numpy\n");
+    sandbox.write("c.py", "import flask\n");
+    sandbox.git(&["add", "c.py"]);
+    sandbox.git(&["commit", "-qm", "second", "a.py"]);
+    assert_eq!(committed(&sandbox), BOTH);
+    assert_eq!(sandbox.git(&["status", "--porcelain"]), "A  c.py\n");
+    sandbox.git(&["commit", "-qm", "third"]);
+    assert_eq!(committed(&sandbox), format!("flask==3.0.0\n{BOTH}"));
+    assert_eq!(sandbox.git(&["status", "--porcelain"]), "");
+}
+
+#[test]
+fn commit_of_a_path_keeps_what_is_staged_in_the_file() {
+    let sandbox = project();
+    sandbox.write("a.py", "import requests, numpy\n");
+    sandbox.write("requirements.txt", "# mine\nrequests==2.31.0\n");
+    sandbox.git(&["add", "requirements.txt"]);
+    let said = sandbox.try_git(&["commit", "-qm", "second", "a.py"]);
+    assert_eq!(said.status, Some(1), "{said:?}");
+    assert_eq!(
+        sandbox.git(&["show", ":requirements.txt"]),
+        "# mine\nrequests==2.31.0\n"
+    );
+    assert_eq!(
+        sandbox.read("requirements.txt"),
+        "# mine\nrequests==2.31.0\n"
+    );
+}
+
+#[test]
+fn half_of_a_file_has_half_of_the_requirements() {
+    let sandbox = project();
+    sandbox.write("a.py", "import requests\nimport numpy\n");
+    sandbox.git(&["add", "a.py"]);
+    let unstaged = "import requests\nimport numpy\nimport flask\n";
+    sandbox.write("a.py", unstaged);
+    sandbox.git(&["commit", "-qm", "second"]);
+    assert_eq!(committed(&sandbox), BOTH);
+    assert_eq!(sandbox.read("a.py"), unstaged);
+    assert_eq!(sandbox.git(&["status", "--porcelain"]), " M a.py\n");
+}
+
+#[test]
+fn an_unstaged_edit_of_the_file_survives() {
+    let sandbox = project();
+    let mine = "requests==2.31.0\n# a note \u{e9}\r\n";
+    sandbox.write("requirements.txt", mine);
+    sandbox.write("b.py", "import numpy\n");
+    sandbox.git(&["add", "b.py"]);
+    let said = sandbox.try_git(&["commit", "-qm", "second"]);
+    assert_eq!(said.status, Some(1));
+    assert!(
+        said.err.contains("hint: git add requirements.txt"),
+        "{}",
+        said.err
+    );
+    assert_eq!(sandbox.read("requirements.txt"), mine);
+    assert_eq!(
+        sandbox.git(&["show", ":requirements.txt"]),
+        "requests==2.31.0\n"
+    );
+    // A commit that needs no change does not mind the edit.
+    sandbox.write("b.py", "import requests\n");
+    sandbox.git(&["add", "b.py"]);
+    sandbox.git(&["commit", "-qm", "second"]);
+    assert_eq!(sandbox.read("requirements.txt"), mine);
+}
+
+#[test]
+fn nothing_staged_changes_nothing() {
+    let sandbox = project();
+    sandbox.write("a.py", "import numpy\n");
+    let said = sandbox.try_git(&["commit", "-qm", "second"]);
+    assert_eq!(said.status, Some(1));
+    assert_eq!(sandbox.git(&["status", "--porcelain"]), " M a.py\n");
+    sandbox.git(&["commit", "-qm", "empty", "--allow-empty"]);
+    assert_eq!(
+        sandbox.git(&["show", "--format=", "--name-only", "HEAD"]),
+        ""
+    );
+}
+
+#[test]
+fn a_refused_commit_can_be_tried_again() {
+    let sandbox = project();
+    let hook = sandbox.root().join(".git/hooks/commit-msg");
+    std::fs::write(&hook, "#!/bin/sh\nexit 1\n").unwrap();
+    requirements_support::make_executable(&hook);
+    sandbox.write("a.py", "import numpy\n");
+    assert_eq!(
+        sandbox.try_git(&["commit", "-qam", "second"]).status,
+        Some(1)
+    );
+    std::fs::remove_file(&hook).unwrap();
+    sandbox.git(&["commit", "-qam", "second"]);
+    assert_eq!(committed(&sandbox), "numpy==1.26.4\n");
+    assert_eq!(sandbox.git(&["status", "--porcelain"]), "");
+}
+
+#[test]
+fn linked_worktrees_have_an_index_of_their_own() {
+    let sandbox = project();
+    sandbox.git(&["worktree", "add", "-q", "../linked"]);
+    let linked = sandbox.root().join("../linked");
+    std::fs::write(linked.join("b.py"), "import numpy\n").unwrap();
+    let path = linked.to_str().unwrap();
+    sandbox.git(&["-C", path, "add", "b.py"]);
+    sandbox.git(&["-C", path, "commit", "-qm", "second"]);
+    // The environment is the main work tree's.
+    assert_eq!(
+        sandbox.git(&["-C", path, "show", "HEAD:requirements.txt"]),
+        BOTH
+    );
+    assert_eq!(sandbox.git(&["-C", path, "status", "--porcelain"]), "");
+    assert_eq!(sandbox.git(&["status", "--porcelain"]), "");
+    assert_eq!(
+        sandbox.git(&["show", ":requirements.txt"]),
+        "requests==2.31.0\n"
+    );
+}
+
+#[test]
+fn a_named_git_dir_and_work_tree() {
+    let sandbox = project();
+    sandbox.write("b.py", "import numpy\n");
+    let root = sandbox.root();
+    let git_dir = format!("--git-dir={}", root.join(".git").display());
+    let work_tree = format!("--work-tree={}", root.display());
+    sandbox.git(&[&git_dir, &work_tree, "add", "b.py"]);
+    sandbox.git(&[&git_dir, &work_tree, "commit", "-qm", "second"]);
+    assert_eq!(committed(&sandbox), BOTH);
+    assert_eq!(sandbox.git(&["status", "--porcelain"]), "");
+}
+
+#[test]
+fn from_a_subfolder() {
+    let sandbox = project();
+    sandbox.write("sub/b.py", "import numpy\n");
+    let sub = sandbox.root().join("sub");
+    sandbox.git(&["-C", sub.to_str().unwrap(), "add", "b.py"]);
+    sandbox.git(&[
+        "-C",
+        sub.to_str().unwrap(),
+        "commit",
+        "-qm",
+        "second",
+        "b.py",
+    ]);
+    assert_eq!(committed(&sandbox), BOTH);
+    assert_eq!(sandbox.git(&["status", "--porcelain"]), "");
+}
+
+#[test]
+fn a_rebase_is_left_alone() {
+    let sandbox = project();
+    sandbox.write("b.py", "import numpy\n");
+    sandbox.git(&["add", "b.py"]);
+    sandbox.git(&["commit", "-qnm", "second"]);
+    let mut command = sandbox.command("git");
+    command
+        .env("GIT_SEQUENCE_EDITOR", "sed -i s/pick/reword/")
+        .env("GIT_EDITOR", "true");
+    assert!(
+        command
+            .args(["rebase", "-qi", "HEAD~1"])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(committed(&sandbox), "requests==2.31.0\n");
+}
+
+#[test]
+fn a_merge_with_a_conflict_gets_both_sides() {
+    let sandbox = project();
+    sandbox.git(&["switch", "-qc", "side"]);
+    sandbox.write("a.py", "import requests\nimport numpy\n");
+    sandbox.git(&["commit", "-qam", "side"]);
+    sandbox.git(&["switch", "-q", "main"]);
+    sandbox.write("a.py", "import requests\nimport flask\n");
+    sandbox.git(&["commit", "-qam", "main"]);
+    assert_eq!(sandbox.try_git(&["merge", "side"]).status, Some(1));
+    sandbox.write("a.py", "import requests\nimport flask\nimport numpy\n");
+    sandbox.git(&["checkout", "--ours", "requirements.txt"]);
+    sandbox.git(&["add", "-A"]);
+    sandbox.git(&["commit", "-qm", "merge"]);
+    assert_eq!(committed(&sandbox), format!("flask==3.0.0\n{BOTH}"));
+    assert_eq!(sandbox.git(&["status", "--porcelain"]), "");
+}
+
+#[test]
+fn settings_come_from_what_is_committed() {
+    let sandbox = project();
+    sandbox.write("agile.toml", "[requirements]\nhook = \"check\"\n");
+    sandbox.write("b.py", "import numpy\n");
+    sandbox.git(&["add", "agile.toml", "b.py"]);
+    let said = sandbox.try_git(&["commit", "-qm", "second"]);
+    assert_eq!(said.status, Some(1));
+    assert!(said.err.contains("+numpy==1.26.4"), "{}", said.err);
+    assert_eq!(sandbox.read("requirements.txt"), "requests==2.31.0\n");
+    sandbox.write("agile.toml", "[requirements]\nhook = \"off\"\n");
+    sandbox.git(&["add", "agile.toml"]);
+    sandbox.git(&["commit", "-qm", "second"]);
+    sandbox.write("agile.toml", "[requirements]\nhok = \"off\"\n");
+    sandbox.git(&["add", "agile.toml"]);
+    let said = sandbox.try_git(&["commit", "-qm", "third"]);
+    assert!(said.err.contains("agile.toml:2:"), "{}", said.err);
+    sandbox.git(&["commit", "-qnm", "third"]);
+}
+
+#[test]
+fn an_ignored_file_is_nobodys_to_commit() {
+    let sandbox = Sandbox::new();
+    sandbox.hook();
+    sandbox.write(".gitignore", "requirements.txt\n");
+    sandbox.write("a.py", "import numpy\n");
+    sandbox.git(&["add", "."]);
+    sandbox.git(&["commit", "-qm", "first"]);
+    assert!(!sandbox.root().join("requirements.txt").exists());
+}
+
+#[test]
+fn line_ends_and_mode_are_kept() {
+    let sandbox = project();
+    sandbox.git(&["config", "core.autocrlf", "true"]);
+    sandbox.write("requirements.txt", "# top\r\nrequests==2.31.0\r\n");
+    sandbox.write("b.py", "import numpy\r\n");
+    sandbox.git(&["add", "."]);
+    sandbox.git(&["commit", "-qm", "second"]);
+    assert_eq!(
+        committed(&sandbox),
+        "# top\nnumpy==1.26.4\nrequests==2.31.0\n"
+    );
+    assert_eq!(
+        sandbox.read("requirements.txt"),
+        "# top\r\nnumpy==1.26.4\r\nrequests==2.31.0\r\n"
+    );
+    assert_eq!(sandbox.git(&["status", "--porcelain"]), "");
+}
+
+#[test]
+fn what_pip_would_fetch_from_elsewhere_is_said() {
+    let sandbox = project();
+    sandbox.write(
+        "requirements.txt",
+        "--extra-index-url https://me:word@h/simple\nrequests==2.31.0\n-e ./lib\n",
+    );
+    sandbox.git(&["add", "."]);
+    let said = sandbox.try_git(&["commit", "-qm", "second"]);
+    assert_eq!(
+        said.err,
+        "requirements.txt: this commit adds `--extra-index-url https://h/simple`, `-e ./lib`\n"
+    );
+}
+
+#[test]
+fn a_submodule_has_an_index_of_its_own() {
+    let sandbox = project();
+    sandbox.git(&["clone", "-q", ".", "../lib"]);
+    sandbox.git(&[
+        "-c",
+        "protocol.file.allow=always",
+        "submodule",
+        "--quiet",
+        "add",
+        "../lib",
+        "lib",
+    ]);
+    sandbox.git(&["commit", "-qm", "second"]);
+    sandbox.write("lib/b.py", "import numpy\n");
+    let hooks = sandbox.root().join(".git/hooks");
+    sandbox.git(&[
+        "-C",
+        "lib",
+        "config",
+        "core.hooksPath",
+        hooks.to_str().unwrap(),
+    ]);
+    sandbox.git(&["-C", "lib", "add", "b.py"]);
+    sandbox.git(&["-C", "lib", "commit", "-qm", "third"]);
+    assert_eq!(
+        sandbox.git(&["-C", "lib", "show", "HEAD:requirements.txt"]),
+        "numpy\nrequests==2.31.0\n"
+    );
+    assert_eq!(sandbox.git(&["-C", "lib", "status", "--porcelain"]), "");
+    assert_eq!(
+        sandbox.git(&["show", ":requirements.txt"]),
+        "requests==2.31.0\n"
+    );
+}
+
+#[test]
+fn an_index_that_cannot_be_read_loses_no_commit() {
+    let sandbox = project();
+    sandbox.git(&["update-index", "--split-index"]);
+    sandbox.write("b.py", "import numpy\n");
+    sandbox.git(&["add", "b.py"]);
+    let said = sandbox.try_git(&["commit", "-qm", "second"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert!(
+        said.err.contains("warning: requirements are not looked at"),
+        "{}",
+        said.err
+    );
+}
+
+/// Killed at any moment, the hook loses nothing, and the next commit goes through.
+#[test]
+fn a_killed_hook_blocks_nothing() {
+    let sandbox = project();
+    for moment in 0..50_u64 {
+        sandbox.write(
+            "b.py",
+            format!("import {}\n", ["numpy", "flask"][moment as usize % 2]),
+        );
+        sandbox.git(&["add", "b.py"]);
+        let program = env!("CARGO_BIN_EXE_git-agile");
+        let mut hook = sandbox.command(program);
+        hook.args(["hook", "pre-commit"])
+            .env("GIT_INDEX_FILE", ".git/index");
+        let mut child = hook.stderr(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_micros(moment * 400));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // What git itself would leave when it is killed at that moment, and what it says to do then.
+        let _ = std::fs::remove_file(sandbox.root().join(".git/index.lock"));
+        let said = sandbox.try_git(&["commit", "-qm", "next"]);
+        assert_eq!(said.status, Some(0), "moment {moment}: {said:?}");
+        let expected = [
+            "numpy==1.26.4\nrequests==2.31.0\n",
+            "flask==3.0.0\nrequests==2.31.0\n",
+        ];
+        assert_eq!(
+            committed(&sandbox),
+            expected[moment as usize % 2],
+            "moment {moment}"
+        );
+        assert_eq!(
+            sandbox.read("requirements.txt"),
+            committed(&sandbox),
+            "moment {moment}"
+        );
+    }
+}
