@@ -401,7 +401,10 @@ fn execute(
 }
 
 /// Prints what failed; the worst of it decides the exit status.
-fn conclude(ctx: &Context, failures: Vec<Error>) -> Result<()> {
+///
+/// # Errors
+/// One that says no more, when anything failed.
+pub fn conclude(ctx: &Context, failures: Vec<Error>) -> Result<()> {
     for error in &failures {
         ctx.output.error(error);
     }

@@ -4,15 +4,18 @@ use clap::Args;
 use futures_util::{StreamExt, stream};
 
 use super::Context;
+use super::deploy::conclude;
 use super::look::{JOBS, by_place, check_trust, now};
 use super::select::Selection;
 use super::status::state_word;
 use crate::deployment::connection::{Asking, Connection};
-use crate::deployment::observe::{Deed, learn, sightings};
+use crate::deployment::observe::{Deed, Sighting, learn, sightings};
 use crate::deployment::scripts;
 use crate::deployment::trust::Agreements;
 use crate::development::records::{self, Record};
+use crate::development::repository::Repository;
 use crate::error::{Error, Result};
+use crate::model::names::RunId;
 use crate::terminal::count;
 
 /// End runs: the whole process tree, by TERM, then after a grace by KILL
@@ -65,56 +68,72 @@ pub fn run(args: StopArgs, ctx: &Context) -> Result<()> {
         let calls = by_place(&active).into_iter().map(|(server, runs)| {
             let (repository, agreements) = (&repository, &agreements);
             async move {
-                check_trust(agreements, repository, &server)?;
-                let mut connection =
-                    Connection::open(&server, Asking::OnTerminal(&ctx.output)).await?;
-                connection
-                    .call(&scripts::stop(&server.path, args.grace, &runs), |_| {})
-                    .await
+                let result = async {
+                    check_trust(agreements, repository, &server)?;
+                    let asking = Asking::OnTerminal(&ctx.output);
+                    let mut connection = Connection::open(&server, asking).await?;
+                    let call = scripts::stop(&server.path, args.grace, &runs);
+                    connection.call(&call, |_| {}).await
+                };
+                let result = result.await;
+                (runs, result)
             }
         });
         Ok(stream::iter(calls).buffered(JOBS).collect::<Vec<_>>().await)
     })?;
-    let mut worst = None;
-    let mut complain = |error: Error| {
-        ctx.output.error(&error);
-        worst = worst.max(Some(error.kind.status()));
-    };
-    for answer in answers {
-        let seen = match answer {
-            Ok(answer) => sightings(&answer).0,
-            Err(error) => {
-                complain(error);
-                continue;
-            }
-        };
-        for (id, sighting) in seen
-            .iter()
-            .filter(|(id, _)| active.iter().any(|record| record.run.id == **id))
-        {
-            let time = now();
-            let record = records::update(&repository, id, &[], |known| {
-                learn(known, sighting.facts.as_ref(), time)
-            })?;
-            match sighting.deed {
-                Deed::Resisted => complain(
-                    Error::step(format!("{id}: some of its processes are still there"))
-                        .hint(format!("git agile ssh {} ps ux", record.run.server.name)),
-                ),
-                Deed::HadEnded => {
-                    ctx.output.say(&format!(
-                        "{id} had ended already: {}",
-                        state_word(&record.known)
-                    ));
+    let mut failures = Vec::new();
+    for (runs, answer) in answers {
+        match answer {
+            Err(error) => failures.push(error),
+            Ok(answer) => {
+                let seen = sightings(&answer).0;
+                for id in &runs {
+                    failures.extend(take_in(ctx, &repository, id, seen.get(id))?);
                 }
-                _ => ctx
-                    .output
-                    .say(&format!("{id}: {}", state_word(&record.known))),
             }
         }
     }
-    match worst {
-        Some(status) => Err(Error::child(status)),
-        None => Ok(()),
-    }
+    conclude(ctx, failures)
+}
+
+/// Records what became of a run that was to be stopped, and says it; gives the error when it may still be going on.
+fn take_in(
+    ctx: &Context,
+    repository: &Repository,
+    id: &RunId,
+    sighting: Option<&Sighting>,
+) -> Result<Option<Error>> {
+    let Some(sighting) = sighting else {
+        return Ok(Some(
+            Error::step(format!("{id}: the server knows nothing of this run"))
+                .hint(format!("git agile show {id} tells where it was launched")),
+        ));
+    };
+    let time = now();
+    let record = records::update(repository, id, &[], |known| {
+        learn(known, sighting.facts.as_ref(), time)
+    })?;
+    let state = state_word(&record.known);
+    let server = &record.run.server.name;
+    let error = match sighting.deed {
+        Deed::Resisted => Error::step(format!("{id}: some of its processes are still there"))
+            .hint(format!("git agile ssh {server} ps ux")),
+        Deed::OutOfReach => Error::step(format!(
+            "{id}: it runs on another machine that shares the folder of {server}"
+        ))
+        .hint("stop it from a server whose `host` is that machine"),
+        _ if !record.known.state.is_end() => {
+            Error::step(format!("{id}: it may still be going on ({state})"))
+                .hint(format!("git agile stop {id}"))
+        }
+        Deed::HadEnded => {
+            ctx.output.say(&format!("{id} had ended already: {state}"));
+            return Ok(None);
+        }
+        _ => {
+            ctx.output.say(&format!("{id}: {state}"));
+            return Ok(None);
+        }
+    };
+    Ok(Some(error))
 }
