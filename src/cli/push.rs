@@ -89,7 +89,7 @@ fn after_push(
         .map(|folder| folder.join("post-push"))
         .filter(|path| path.exists())
     {
-        run_hook(repository, &path, remote, &url, &lines)?;
+        run_hook(ctx, repository, &path, remote, &url, &lines)?;
     }
     match is_ours {
         true => Ok(()),
@@ -98,6 +98,7 @@ fn after_push(
 }
 
 fn run_hook(
+    ctx: &Context,
     repository: &Repository,
     path: &std::path::Path,
     remote: &str,
@@ -110,6 +111,9 @@ fn run_hook(
         .args([remote, url])
         .current_dir(repository.root())
         .stdin(Stdio::piped());
+    if ctx.output.is_quiet() {
+        command.env(super::QUIET, "1");
+    }
     if let Ok(program) = std::env::current_exe() {
         // The hook finds the program that runs it, wherever that is installed.
         let mut paths: Vec<_> = program

@@ -468,7 +468,7 @@ mod tests {
         let server = config.servers.values().next().unwrap();
         assert_eq!(server.path.as_str(), "~/agile/proj");
         let experiment = config.experiments.values().next().unwrap();
-        assert_eq!(experiment.servers, [server.name.clone()]);
+        assert_eq!(experiment.servers, std::slice::from_ref(&server.name));
         let Settings::Grid(axes) = &experiment.settings else {
             panic!()
         };
