@@ -183,23 +183,17 @@ fn hooks_are_chained_and_put_back() {
     );
     assert_eq!(noted(), told);
     lab.agile(&["wait", "--all"]).succeeds();
+    let quiet = lab.agile(&["-q", "push"]);
+    assert_eq!(quiet.succeeds().stderr, "Everything up-to-date\n");
 
     // A hook that says no is obeyed.
-    fs::write(hooks.join("post-push.agile-prior"), "#!/bin/sh\nexit 7\n").expect("write the hook");
+    let prior = hooks.join("post-push.agile-prior");
+    let kept = fs::read(&prior).expect("it was moved aside");
+    fs::write(&prior, "#!/bin/sh\nexit 7\n").expect("write the hook");
     lab.commit_nothing("Nothing");
     lab.agile(&["push"]).ends_with(7);
     assert_eq!(lab.server("box").launches(), 2);
-    note("post-push.agile-prior");
-    fs::rename(hooks.join("post-push.agile-prior"), hooks.join("x")).expect("move it");
-    note("post-push.agile-prior");
-    fs::write(
-        hooks.join("post-push.agile-prior"),
-        fs::read_to_string(hooks.join("x"))
-            .expect("read it")
-            .replace(".agile-prior", ""),
-    )
-    .expect("write it");
-    fs::remove_file(hooks.join("x")).expect("remove it");
+    fs::write(&prior, kept).expect("put it back");
 
     lab.agile(&["uninstall"])
         .succeeds()
@@ -775,6 +769,9 @@ fn results_that_are_no_files_stay_where_they_are() {
             "{name}"
         );
     }
+    lab.agile(&["fetch-results", "@"])
+        .ends_with(5)
+        .complains("box: nothing new; 3 files here already");
     lab.agile(&["review"])
         .succeeds()
         .says("loss")

@@ -244,17 +244,18 @@ fn take_in(
             ..known.clone()
         })?;
     }
-    let size = indicatif::HumanBytes(report.bytes);
-    let same = if report.up_to_date > 0 {
-        format!("; {} here already", count(report.up_to_date, "file"))
-    } else {
-        String::new()
+    let new = match report.files {
+        0 => "nothing new".to_string(),
+        files => {
+            let size = indicatif::HumanBytes(report.bytes);
+            format!("{}, {size}, verified", count(files, "file"))
+        }
     };
-    let line = format!(
-        "{}: {}, {size}, verified{same}",
-        server.name,
-        count(report.files, "file")
-    );
+    let same = match report.up_to_date {
+        0 => String::new(),
+        files => format!("; {} here already", count(files, "file")),
+    };
+    let line = format!("{}: {new}{same}", server.name);
     ctx.output
         .say(&ctx.output.paint(Stream::Talk, Style::Good, &line));
     for record in records {

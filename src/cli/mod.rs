@@ -81,10 +81,14 @@ enum Command {
     Hook(hook::HookArgs),
 }
 
+/// Set for the hooks that a quiet command runs.
+const QUIET: &str = "GIT_AGILE_QUIET";
+
 /// Runs the program with the arguments it was started with, and gives its exit status.
 pub fn main() -> ExitCode {
     let parsed = Cli::try_parse();
-    let quiet = parsed.as_ref().is_ok_and(|cli| cli.quiet);
+    // A hook that a quiet push runs is quiet too.
+    let quiet = parsed.as_ref().is_ok_and(|cli| cli.quiet) || std::env::var_os(QUIET).is_some();
     let context = Context {
         output: Output::new(quiet),
     };

@@ -90,7 +90,7 @@ fn after_push(
         .map(|folder| folder.join("post-push"))
         .filter(|path| path.exists())
     {
-        run_hook(repository, &path, remote, &url, &lines)?;
+        run_hook(ctx, repository, &path, remote, &url, &lines)?;
     }
     match is_ours {
         true => Ok(()),
@@ -99,6 +99,7 @@ fn after_push(
 }
 
 fn run_hook(
+    ctx: &Context,
     repository: &Repository,
     path: &std::path::Path,
     remote: &str,
@@ -111,6 +112,9 @@ fn run_hook(
         .args([remote, url])
         .current_dir(repository.root())
         .stdin(Stdio::piped());
+    if ctx.output.is_quiet() {
+        command.env(super::QUIET, "1");
+    }
     if let Ok(program) = std::env::current_exe() {
         // The hook finds the program that runs it, wherever that is installed.
         let mut paths: Vec<_> = program

@@ -70,9 +70,14 @@ fn print(ctx: &Context, record: &Record) -> Result<()> {
         ("environment", run.environment.key.clone()),
         ("asked", format!("{} by {}", clock(run.asked), run.by)),
     ];
+    let ended_or_since = if known.state.is_end() {
+        "ended"
+    } else {
+        "since"
+    };
     let times = [
         ("started", known.started),
-        ("since", known.since),
+        (ended_or_since, known.since),
         ("seen", known.seen),
         ("fetched", known.fetched),
     ];

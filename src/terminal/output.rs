@@ -150,6 +150,11 @@ impl Output {
         &self.progress
     }
 
+    /// Whether only errors, warnings and data are written.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Whether data may be coloured.
     pub fn is_colourful(&self) -> bool {
         self.data_colour
