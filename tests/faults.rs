@@ -5,13 +5,14 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use git_agile::deployment::scripts;
+use rustix::process::Signal;
 use serde_json::Value;
 
 use support::script::{Script, has, one_run, through};
-use support::{Direction, Lab, Outcome, Server, configuration, holds_within, wait_until};
+use support::{Direction, Lab, Outcome, Running, Server, configuration, holds_within, wait_until};
 
 /// An experiment that leaves a line for each launch, and ends at once.
 const NOTE: &str = "echo {lr} >>~/launches";
@@ -172,8 +173,13 @@ fn around_each_tool(server: &Server, around: &str) {
             r#"#!/bin/sh
 tool() {{ PATH=${{PATH#"$LAB_SHIM:"}} command {name} "$@"; }}
 if [ -n "${{STY-}}" ] || [ ! -e {here}/count ]; then tool "$@"; exit; fi
-echo >>{here}/count
-n=$(/usr/bin/wc -l <{here}/count)
+set -C
+n=1
+until {{ true >{here}/count/$n; }} 2>/dev/null; do
+    [ -e {here}/count ] || {{ tool "$@"; exit; }}
+    n=$((n + 1))
+done
+set +C
 {around}
 "#
         );
@@ -183,14 +189,18 @@ n=$(/usr/bin/wc -l <{here}/count)
 
 /// Counts from 1 again; until [`count_no_more`], the shims only pass on.
 fn count(server: &Server) {
-    fs::write(server.folder().join("count"), "").expect("start counting");
+    fs::create_dir(server.folder().join("count")).expect("nobody counts");
 }
 
 fn count_no_more(server: &Server) -> usize {
-    let path = server.folder().join("count");
-    let text = fs::read_to_string(&path).expect("it was counted");
-    fs::remove_file(path).expect("stop counting");
-    text.lines().count()
+    let (from, to) = (
+        server.folder().join("count"),
+        server.folder().join("counted"),
+    );
+    fs::rename(from, &to).expect("it was counted");
+    let count = fs::read_dir(&to).expect("it is a folder").count();
+    fs::remove_dir_all(&to).expect("it can be removed");
+    count
 }
 
 /// Kills the script at its first tool, at its second, and so on until it comes to its end; the same script again then
@@ -254,4 +264,366 @@ fn a_script_killed_while_each_of_its_tools_goes_on() {
     a_killed_script_is_mended_by_the_same(
         r#"read -r at <"${LAB_SHIM%/shim}/at"; if [ "$n" -eq "$at" ]; then kill -9 $PPID; fi; tool "$@""#,
     );
+}
+
+/// At the first tool of a deployment, at the second, and so on: the connection's master dies, the server's end of it
+/// dies, or the client does, in turn.
+#[test]
+fn a_line_or_a_client_killed_at_each_tool_of_the_script() {
+    let (lab, server) = ready(NOTE);
+    around_each_tool(
+        &server,
+        r#"here=${LAB_SHIM%/shim}
+read -r at <"$here/at"
+if [ "$n" -eq "$at" ]; then
+    : >"$here/reached.$at"
+    until [ -e "$here/go.$at" ]; do /usr/bin/sleep 0.01; done
+fi
+tool "$@""#,
+    );
+    let place = |name: String| server.folder().join(name);
+    let mut number = 0;
+    loop {
+        number += 1;
+        assert!(number < 200, "no end");
+        fs::write(place("at".into()), number.to_string()).expect("say when");
+        count(&server);
+        let mut first = lab.start_agile(&["deploy", "--set", &format!("lr={number}")]);
+        wait_until(20, "the tool", || {
+            place(format!("reached.{number}")).exists() || first.ended()
+        });
+        let is_hit = !first.ended();
+        let killed = match number % 3 {
+            _ if !is_hit => 1,
+            0 => lab.kill_masters(),
+            1 => server.kill_connections(),
+            _ => {
+                first.signal(Signal::KILL);
+                1
+            }
+        };
+        assert!(killed >= 1, "nothing to kill at tool {number}");
+        fs::write(place(format!("go.{number}")), "").expect("let it go on");
+        let first = first.finish();
+        let ends: &[_] = match number % 3 {
+            _ if !is_hit => &[Some(0)],
+            // A line that was open before is replaced, and the script called again.
+            0 | 1 => &[Some(0), Some(4)],
+            _ => &[None],
+        };
+        assert!(ends.contains(&first.code), "{first}");
+        count_no_more(&server);
+        deploy(&lab, number).succeeds().complains("box: ");
+        if !is_hit {
+            break;
+        }
+    }
+    assert!(number > 20, "only {number} tools were seen");
+    all_is_well(&lab, &server, 1 + number);
+    assert!(lab.masters().len() <= 1, "{:?}", lab.masters());
+}
+
+#[test]
+fn a_client_killed_at_any_time() {
+    const MOMENTS: usize = 20;
+    let (lab, server) = ready(NOTE);
+    let clean = deploy(&lab, 1);
+    let whole = clean.succeeds().took;
+    let mut killed = 0;
+    for moment in 0..MOMENTS {
+        let begun = Instant::now();
+        let mut first = lab.start_agile(&["deploy", "--set", &format!("lr={}", 2 + moment)]);
+        let time = whole.mul_f64(moment as f64 / MOMENTS as f64);
+        holds_within(time.saturating_sub(begun.elapsed()), || first.ended());
+        first.signal(Signal::KILL);
+        killed += usize::from(first.finish().signal.is_some());
+        deploy(&lab, 2 + moment).succeeds().complains("box: ");
+    }
+    assert!(killed >= MOMENTS / 2, "only {killed} were killed");
+    all_is_well(&lab, &server, 2 + MOMENTS);
+}
+
+// ---- several at once -----------------------------------------------------------------------------------------------
+
+#[test]
+fn many_deployments_at_once_are_one() {
+    let (lab, server) = ready(NOTE);
+    // Somebody else on the same account, with a clone and an ssh connection of their own.
+    let home = lab.root().join("me2");
+    let other = |arguments: &[&str]| {
+        let mut command = lab.command("git");
+        for (name, folder) in [
+            ("HOME", "home"),
+            ("XDG_RUNTIME_DIR", "run"),
+            ("XDG_CONFIG_HOME", "home/.config"),
+            ("XDG_CACHE_HOME", "home/.cache"),
+            ("XDG_DATA_HOME", "home/.local/share"),
+            ("XDG_STATE_HOME", "home/.local/state"),
+        ] {
+            command.env(name, home.join(folder));
+        }
+        command.args(arguments).stdin(std::process::Stdio::null());
+        let clone = home.join("home/proj");
+        command.current_dir(if clone.exists() {
+            clone
+        } else {
+            home.join("home")
+        });
+        Running::start(&mut command)
+    };
+    for folder in ["home", "run"] {
+        let folder = home.join(folder);
+        lab.run("install", &["-d", "-m", "700", &folder.to_string_lossy()])
+            .succeeds();
+    }
+    fs::copy(lab.home().join(".gitconfig"), home.join("home/.gitconfig")).expect("copy it");
+    other(&["clone", "--quiet", "origin:proj.git"])
+        .finish()
+        .succeeds();
+    other(&["agile", "trust", "--all"]).finish().succeeds();
+
+    for lr in ["1", "2", "3"] {
+        let line = ["deploy", "--set", &format!("lr={lr}")];
+        let mut all: Vec<_> = (0..3).map(|_| lab.start_agile(&line)).collect();
+        all.extend((0..3).map(|_| other(&["agile", line[0], line[1], line[2]])));
+        for one in all {
+            one.finish().succeeds().complains("box: ");
+        }
+    }
+    // Two pushes of the same commit.
+    lab.write("notes.txt", "four\n");
+    lab.write(
+        "agile.toml",
+        &lab.read("agile.toml").replace("lr = [0]", "lr = [4]"),
+    );
+    lab.commit("Four");
+    let pushes = [lab.start_agile(&["push"]), lab.start_agile(&["push"])];
+    let codes = pushes.map(|push| push.finish().code);
+    assert!(codes.contains(&Some(0)), "{codes:?}");
+    all_is_well(&lab, &server, 5);
+    other(&["agile", "wait", "--all"]).finish().succeeds();
+}
+
+// ---- ends without a word -------------------------------------------------------------------------------------------
+
+/// A run of the example that waits at the gate.
+#[track_caller]
+fn waiting(lab: &Lab, server: &Server, arguments: &[&str]) -> String {
+    let before = server.launches();
+    let mut line = vec!["deploy"];
+    line.extend(arguments);
+    lab.agile(&line).succeeds();
+    wait_until(20, "the launch", || server.launches() == before + 1);
+    let newest = lab.agile(&["show", "--json", "@"]).succeeds().json();
+    assert_eq!(newest["state"], "running");
+    newest["id"].as_str().expect("an id").to_owned()
+}
+
+/// `git agile show`: the state, and why.
+#[track_caller]
+fn shown(lab: &Lab, run: &str) -> (String, String) {
+    let run = lab.agile(&["show", "--json", run]).succeeds().json();
+    let text = |key: &str| run[key].as_str().unwrap_or_default().to_owned();
+    (text("state"), text("note"))
+}
+
+/// The process of a run: `runner` or `program`.
+fn process(server: &Server, run: &str, who: &str) -> i32 {
+    let file = if who == "runner" {
+        "process"
+    } else {
+        "program"
+    };
+    let path = server.home().join("agile/proj/runs").join(run).join(file);
+    let text = fs::read_to_string(path).expect("the run has begun");
+    let line = text
+        .lines()
+        .find(|line| line.starts_with(who))
+        .expect("it is named");
+    line.split(' ')
+        .nth(1)
+        .expect("a number")
+        .parse()
+        .expect("a number")
+}
+
+#[test]
+fn a_run_ends_only_on_evidence() {
+    let lab = Lab::new();
+    let server = lab.server("box");
+    // In screen a program does not outlive its runner: the terminal hangs up.
+    let text = configuration(&["box"], "grid = { lr = [0.1] }");
+    lab.project_with(&text.replace("[servers.box]\n", "[servers.box]\nlauncher = \"nohup\"\n"));
+    lab.git(&["push", "--quiet", "-u", "origin", "main"])
+        .succeeds();
+    lab.agile(&["trust", "--all"]).succeeds();
+    server.close_gate();
+    let first = waiting(&lab, &server, &[]);
+
+    // A server that is not seen changes nothing.
+    server.stop();
+    server.kill_connections();
+    lab.agile(&["status"])
+        .ends_with(4)
+        .says("running")
+        .complains("box: cannot connect");
+    let waits = lab.start_agile(&["wait", &first]);
+    server.start();
+    assert_eq!(shown(&lab, &first).0, "running");
+
+    // The power fails.
+    server.reboot();
+    assert_eq!(waits.finish().code, Some(1));
+    let (state, note) = shown(&lab, &first);
+    assert_eq!((&*state, &*note), ("lost", "the server has rebooted"));
+    lab.agile(&["deploy"])
+        .succeeds()
+        .complains("already finished");
+    assert_eq!(server.launches(), 1);
+    let second = waiting(&lab, &server, &["--again"]);
+    assert_eq!(second, format!("{first}-a2"));
+
+    // The runner dies: its program goes on, and nobody will say how it ends.
+    let kill = |who| {
+        let pid = process(&server, &second, who).to_string();
+        server.sh(&format!("kill -9 {pid}")).succeeds();
+    };
+    kill("runner");
+    assert_eq!(shown(&lab, &second).0, "running");
+    kill("program");
+    wait_until(10, "the end to be seen", || {
+        shown(&lab, &second).0 != "running"
+    });
+    let (state, note) = shown(&lab, &second);
+    assert!(
+        state == "lost" && note.contains("left no exit status"),
+        "{state} {note}"
+    );
+
+    // The program dies: the runner says how.
+    let third = waiting(&lab, &server, &["--again"]);
+    let pid = process(&server, &third, "program");
+    server.sh(&format!("kill -9 {pid}")).succeeds();
+    lab.agile(&["wait", &third]).ends_with(1);
+    let (state, note) = shown(&lab, &third);
+    assert!(
+        state == "failed" && note.contains("signal 9"),
+        "{state} {note}"
+    );
+
+    // The runner dies between its claim and its first word.
+    server.shim(
+        "mv",
+        "#!/bin/sh\ncase \"$*\" in */process) kill -9 $PPID ;; esac\nPATH=${PATH#\"$LAB_SHIM:\"} command mv \"$@\"\n",
+    );
+    let deploying = lab.start_agile(&["deploy", "--again"]);
+    let fourth = format!("{first}-a4");
+    let folder = server.home().join("agile/proj/runs").join(&fourth);
+    wait_until(20, "the claim", || folder.join("started").exists());
+    wait_until(10, "the end to be seen", || {
+        shown(&lab, &fourth).0 == "lost"
+    });
+    deploying.signal(Signal::KILL);
+    deploying.finish();
+    server.remove_shim("mv");
+    assert_eq!(server.launches(), 3);
+}
+
+// ---- stop ----------------------------------------------------------------------------------------------------------
+
+/// Takes no notice of TERM, and has descendants that are hard to find.
+const STUBBORN: &str = r#"
+import os, pathlib, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+notes = pathlib.Path.home()
+def note():
+    with open(notes / f"pids-{os.environ['AGILE_RUN']}", "a") as file:
+        file.write(f"{os.getpid()}\n")
+    while True:
+        time.sleep(0.05)
+for kind in ("child", "daemon"):
+    if os.fork() == 0:
+        if kind == "daemon":
+            os.setsid()
+            if os.fork():
+                os._exit(0)
+        note()
+subprocess.Popen(["env", "-i", "sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"])
+with open(notes / "launches", "a") as file:
+    file.write("launched\n")
+note()
+"#;
+
+#[test]
+fn stop_ends_the_whole_tree_and_no_other() {
+    let lab = Lab::new();
+    let server = lab.server("box");
+    let text = configuration(&["box"], "grid = { lr = [0.1] }");
+    lab.project_with(&text.replace("python train.py --lr {lr}", "python stubborn.py {lr}"));
+    lab.write("stubborn.py", STUBBORN);
+    lab.commit("Be stubborn");
+    lab.git(&["push", "--quiet", "-u", "origin", "main"])
+        .succeeds();
+    lab.agile(&["trust", "--all"]).succeeds();
+    let first = waiting(&lab, &server, &[]);
+    let second = waiting(&lab, &server, &["--again"]);
+    assert_eq!(second, format!("{first}-a2"));
+    let pids = |run: &str| {
+        let path = server.home().join(format!("pids-{run}"));
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let alive = |run: &str| {
+        let pids = pids(run);
+        let of_run = format!("runs/{run}/code");
+        let here = fs::read_dir("/proc")
+            .expect("Linux has /proc")
+            .flatten()
+            .filter(|entry| {
+                let is_there =
+                    fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.ends_with(&of_run));
+                let is_noted = pids.iter().any(|pid| entry.file_name() == **pid);
+                let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+                (is_there || is_noted) && !stat.is_empty() && !stat.contains(") Z ")
+            });
+        here.count()
+    };
+    for run in [&first, &second] {
+        wait_until(10, "the whole family", || {
+            pids(run).len() == 3 && alive(run) >= 4
+        });
+    }
+    let before = alive(&second);
+    lab.agile(&["stop", &first]).ends_with(2).complains("--yes");
+    lab.agile(&["stop", "--yes", "--grace", "1", &first])
+        .succeeds()
+        .complains(&format!("{first}: stopped"));
+    assert_eq!(alive(&first), 0);
+    assert_eq!(shown(&lab, &first).0, "stopped");
+    assert!(alive(&second) >= before.min(4));
+    assert_eq!(shown(&lab, &second).0, "running");
+    server
+        .sh("screen -ls")
+        .never_says(&format!(".{first}\t"))
+        .says(&format!(".{second}\t"));
+    // Again, and a run that has none of it left.
+    lab.agile(&["stop", "--yes", &first])
+        .succeeds()
+        .complains("None of these runs");
+    lab.agile(&["stop", "--yes", "--grace", "0", &second])
+        .succeeds();
+    assert_eq!(alive(&second), 0);
+
+    // A program that cleans up when it is told to end, and says that all is well, was stopped all the same.
+    lab.write(
+        "stubborn.py",
+        "import pathlib, signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n\
+        open(pathlib.Path.home() / 'launches', 'a').write('launched\\n')\ntime.sleep(600)\n",
+    );
+    lab.commit("Be tidy");
+    lab.git(&["push", "--quiet"]).succeeds();
+    let third = waiting(&lab, &server, &[]);
+    lab.agile(&["stop", "--yes", &third]).succeeds();
+    assert_eq!(shown(&lab, &third).0, "stopped");
 }
