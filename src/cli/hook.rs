@@ -11,6 +11,7 @@ use super::deploy::{Request, deploy};
 use crate::development::repository::Repository;
 use crate::error::{Context as _, Error, Result};
 use crate::model::config::{Config, Launch};
+use crate::terminal::clean;
 
 /// What the installed hooks call
 #[derive(Debug, Args)]
@@ -112,7 +113,8 @@ fn is_meant(ctx: &Context, config: &Config, remote: &str, branch: &str) -> Resul
         || !push.branches.iter().any(|glob| matches(glob, branch))
     {
         ctx.output.say(&format!(
-            "Nothing is deployed: [push] does not name {remote}/{branch}."
+            "Nothing is deployed: [push] does not name {}.",
+            clean(&format!("{remote}/{branch}"))
         ));
         return Ok(false);
     }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use clap::Args;
@@ -10,7 +11,7 @@ use git2::Oid;
 use super::agree::connect_ahead;
 use super::deploy::warn_dirty;
 use super::{Context, hook};
-use crate::development::push::{Arrived, names_refs, push, remote_of};
+use crate::development::push::{Arrived, Snapshot, push, pushes_head, remote_of};
 use crate::development::repository::Repository;
 use crate::development::{git, hooks};
 use crate::error::{Context as _, Error, Result};
@@ -36,17 +37,18 @@ pub struct PushArgs {
 /// git's own status when the push fails, else what the post-push hook or the deployment gives.
 pub fn run(args: PushArgs, ctx: &Context) -> Result<()> {
     let repository = ctx.repository()?;
-    if !names_refs(&args.args) {
+    if pushes_head(&repository, &args.args) {
         let head = repository.commit("HEAD")?;
         let config = ctx.config(&repository, head)?;
         warn_dirty(ctx, &repository, head);
         connect_ahead(&repository, &config);
     }
     let remote = remote_of(&repository, &args.args)?;
+    let before = Snapshot::take(&repository);
     let pushed = push(&args.args, &ctx.output)?;
     let deployed = match pushed.arrived.is_empty() {
         true => Ok(()),
-        false => after_push(ctx, &repository, &remote, &pushed.arrived),
+        false => after_push(ctx, &repository, &remote, &pushed.arrived, &before),
     };
     match pushed.status {
         0 => deployed,
@@ -65,6 +67,7 @@ fn after_push(
     repository: &Repository,
     remote: &str,
     arrived: &[Arrived],
+    before: &Snapshot,
 ) -> Result<()> {
     let url = arrived
         .first()
@@ -72,7 +75,7 @@ fn after_push(
         .unwrap_or_default();
     let mut lines = String::new();
     for arrived in arrived {
-        let Ok(commit) = repository.commit(&arrived.local) else {
+        let Some(commit) = arrived.commit(repository, before) else {
             continue;
         };
         lines.push_str(&format!(
@@ -88,7 +91,7 @@ fn after_push(
     });
     if let Some(path) = folder
         .map(|folder| folder.join("post-push"))
-        .filter(|path| path.exists())
+        .filter(|path| is_executable(ctx, path))
     {
         run_hook(ctx, repository, &path, remote, &url, &lines)?;
     }
@@ -98,10 +101,26 @@ fn after_push(
     }
 }
 
+/// Whether git would run the hook.
+fn is_executable(ctx: &Context, path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    let Ok(meta) = std::fs::metadata(path) else {
+        return false;
+    };
+    let can_run = meta.permissions().mode() & 0o111 != 0;
+    if !can_run {
+        let shown = path.display();
+        ctx.output.hint(&format!(
+            "the hook {shown} was ignored because it is not executable: chmod +x {shown}"
+        ));
+    }
+    can_run
+}
+
 fn run_hook(
     ctx: &Context,
     repository: &Repository,
-    path: &std::path::Path,
+    path: &Path,
     remote: &str,
     url: &str,
     lines: &str,
@@ -112,6 +131,11 @@ fn run_hook(
         .args([remote, url])
         .current_dir(repository.root())
         .stdin(Stdio::piped());
+    if std::env::var_os("GIT_DIR").is_some() {
+        command
+            .env("GIT_DIR", repository.git().path())
+            .env("GIT_WORK_TREE", repository.root());
+    }
     if ctx.output.is_quiet() {
         command.env(super::QUIET, "1");
     }

@@ -200,14 +200,14 @@ mod tests {
         ] {
             let mut inside = false;
             for line in text.lines() {
-                let opens = line.ends_with('{') && line.contains("() {");
+                let opens = line.ends_with("() {") || line.ends_with("() (");
                 let one_line = line.contains("() {") && line.ends_with('}');
                 if line.starts_with(['\t', '#']) || line.is_empty() || one_line {
                     continue;
                 }
                 match line {
                     _ if opens => inside = true,
-                    "}" => inside = false,
+                    "}" | ")" => inside = false,
                     // Continuation lines of strings and of awk programs lie inside functions.
                     _ => assert!(inside, "outside a function: {line}"),
                 }

@@ -1,8 +1,11 @@
 //! `git push`, and what it says has arrived.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
+
+use git2::Oid;
 
 use super::git;
 use super::repository::Repository;
@@ -18,6 +21,50 @@ pub struct Arrived {
     pub remote: String,
     /// The remote's address.
     pub url: String,
+    /// The commit that arrived, as git abbreviates it, where git says so.
+    new: Option<String>,
+}
+
+impl Arrived {
+    /// The commit that arrived: as git says, else what the ref was `before` the push, since it may have moved meanwhile.
+    pub fn commit(&self, repository: &Repository, before: &Snapshot) -> Option<Oid> {
+        let said = self
+            .new
+            .as_ref()
+            .and_then(|new| repository.commit(new).ok());
+        let known = || before.0.get(&self.local).copied();
+        said.or_else(known)
+            .or_else(|| repository.commit(&self.local).ok())
+    }
+}
+
+/// Which commits the local refs mean at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot(HashMap<String, Oid>);
+
+impl Snapshot {
+    /// That of now.
+    pub fn take(repository: &Repository) -> Self {
+        let mut refs = HashMap::new();
+        refs.extend(
+            repository
+                .commit("HEAD")
+                .ok()
+                .map(|id| ("HEAD".to_string(), id)),
+        );
+        for reference in repository
+            .git()
+            .references()
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            if let (Some(name), Ok(commit)) = (reference.name(), reference.peel_to_commit()) {
+                refs.insert(name.to_string(), commit.id());
+            }
+        }
+        Snapshot(refs)
+    }
 }
 
 /// What a push did.
@@ -35,8 +82,8 @@ pub struct Pushed {
 /// # Errors
 /// [`Kind::Step`] when git cannot be started.
 pub fn push(args: &[OsString], output: &Output) -> Result<Pushed> {
-    let own_porcelain = has_flag(args, "--porcelain", None);
-    let is_quiet = has_flag(args, "--quiet", Some('q'));
+    let own_porcelain = has_flag(args, "--porcelain", "--po", None);
+    let is_quiet = has_flag(args, "--quiet", "--q", Some('q'));
     let mut command = git::command();
     command
         .arg("push")
@@ -55,7 +102,7 @@ pub fn push(args: &[OsString], output: &Output) -> Result<Pushed> {
         .or_step(|| "cannot run `git`".into())
         .map_err(|error| error.hint("install git"))?;
     let mut report = Report {
-        is_verbose: has_flag(args, "--verbose", Some('v')),
+        is_verbose: has_flag(args, "--verbose", "--verb", Some('v')),
         ..Report::default()
     };
     let mut held = Vec::new();
@@ -89,7 +136,7 @@ pub fn push(args: &[OsString], output: &Output) -> Result<Pushed> {
         .code()
         .and_then(|code| u8::try_from(code).ok())
         .unwrap_or(Kind::Interrupted.status());
-    if has_flag(args, "--dry-run", Some('n')) {
+    if has_flag(args, "--dry-run", "--dr", Some('n')) {
         report.arrived.clear();
     } else if status == 0 && !is_quiet && !own_porcelain && report.is_all_up_to_date() {
         show("Everything up-to-date");
@@ -109,14 +156,16 @@ fn without_quiet(arg: &OsString) -> Option<OsString> {
     let text = arg.to_string_lossy();
     let is_cluster = text.starts_with('-') && !text.starts_with("--") && !text.starts_with("-o");
     match text.as_ref() {
-        "-q" | "--quiet" => None,
+        "-q" => None,
+        long if is_long(long, "--quiet", "--q") => None,
         cluster if is_cluster => Some(cluster.replace('q', "").into()),
         _ => Some(arg.clone()),
     }
 }
 
-/// Whether `args` hold the flag in its long form, or its short one alone or among others (`-fn`).
-fn has_flag(args: &[OsString], long: &str, short: Option<char>) -> bool {
+/// Whether `args` hold the flag in its long form, abbreviated down to `shortest` as git allows, or its short one alone or
+/// among others (`-fn`).
+fn has_flag(args: &[OsString], long: &str, shortest: &str, short: Option<char>) -> bool {
     let before_dashes = args.iter().take_while(|arg| *arg != "--");
     before_dashes.map(|arg| arg.to_string_lossy()).any(|arg| {
         let is_short = |c| {
@@ -125,17 +174,22 @@ fn has_flag(args: &[OsString], long: &str, short: Option<char>) -> bool {
                 && !arg.starts_with("-o")
                 && arg.contains(c)
         };
-        arg == long || short.is_some_and(is_short)
+        is_long(&arg, long, shortest) || short.is_some_and(is_short)
     })
 }
 
-/// The remote that `args` of `git push` mean: the first that is no option, else what git takes by itself.
+fn is_long(arg: &str, long: &str, shortest: &str) -> bool {
+    arg.starts_with(shortest) && long.starts_with(arg)
+}
+
+/// The remote that `args` of `git push` mean: the first that is no option, else what git takes by itself. An address is
+/// named by the remote that has it, if there is one, and never with a password.
 ///
 /// # Errors
 /// [`Kind::Step`] when git cannot be asked.
 pub fn remote_of(repository: &Repository, args: &[OsString]) -> Result<String> {
     if let Some(name) = positional(args).next() {
-        return Ok(name);
+        return Ok(named(repository, name));
     }
     let ask = |key: &str| {
         git::ask(
@@ -173,9 +227,31 @@ pub fn remote_of(repository: &Repository, args: &[OsString]) -> Result<String> {
     .to_string())
 }
 
-/// Whether `args` name a refspec, so that something else than the current branch may be pushed.
-pub fn names_refs(args: &[OsString]) -> bool {
-    positional(args).nth(1).is_some()
+/// `name`, or the remote's name when it is a remote's address.
+fn named(repository: &Repository, name: String) -> String {
+    let git = repository.git();
+    let has_url = |remote: &&str| {
+        git.find_remote(remote)
+            .is_ok_and(|remote| remote.url() == Some(&name) || remote.pushurl() == Some(&name))
+    };
+    let remotes = git.remotes();
+    let found = remotes
+        .iter()
+        .flat_map(|remotes| remotes.iter().flatten())
+        .find(has_url);
+    found.map_or_else(|| without_password(&name), str::to_string)
+}
+
+/// Whether `args` push what HEAD means: they name no ref, or one that means the same commit.
+pub fn pushes_head(repository: &Repository, args: &[OsString]) -> bool {
+    let head = repository.commit("HEAD").ok();
+    let mut refs = positional(args).skip(1).peekable();
+    let is_head = |spec: String| {
+        let spec = spec.trim_start_matches('+');
+        let source = spec.split_once(':').map_or(spec, |(source, _)| source);
+        !source.is_empty() && repository.commit(source).ok() == head
+    };
+    refs.peek().is_none() || refs.any(is_head)
 }
 
 /// What is neither an option of `git push` nor the value of one (git-push(1)).
@@ -238,8 +314,8 @@ fn without_password(url: &str) -> String {
         .split_once('/')
         .map_or((rest, None), |(authority, path)| (authority, Some(path)));
     let authority = match authority.rsplit_once('@') {
-        // Over https a user name alone is a token as often as not.
-        Some((_, host)) if scheme.starts_with("http") => host.to_string(),
+        // Elsewhere than in ssh a user name alone is a token as often as not.
+        Some((_, host)) if !matches!(scheme, "ssh" | "git+ssh" | "ssh+git") => host.to_string(),
         Some((user, host)) => format!("{}@{host}", user.split(':').next().unwrap_or(user)),
         None => authority.to_string(),
     };
@@ -308,6 +384,11 @@ impl Report {
                 local: local.into(),
                 remote: remote.into(),
                 url: self.url.clone(),
+                new: summary
+                    .split([' ', '\t'])
+                    .next()
+                    .and_then(|ids| ids.rsplit_once(".."))
+                    .map(|(_, new)| new.to_string()),
             });
         }
         self.up_to_date += usize::from(flag == '=');
@@ -399,10 +480,28 @@ mod tests {
             .filter_map(without_quiet)
             .collect();
         assert_eq!(loud, args("-u qa"));
-        assert!(has_flag(&args("-fn origin"), "--dry-run", Some('n')));
+        assert!(has_flag(
+            &args("-fn origin"),
+            "--dry-run",
+            "--dr",
+            Some('n')
+        ));
+        assert!(has_flag(
+            &args("--dry origin"),
+            "--dry-run",
+            "--dr",
+            Some('n')
+        ));
+        assert!(!has_flag(
+            &args("--delete x"),
+            "--dry-run",
+            "--dr",
+            Some('n')
+        ));
         assert!(!has_flag(
             &args("-o n origin -- -n"),
             "--dry-run",
+            "--dr",
             Some('n')
         ));
         assert_eq!(
