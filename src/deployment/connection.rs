@@ -1,5 +1,6 @@
 //! A way to run scripts on a server.
 
+use std::io::{self, IsTerminal};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -197,8 +198,10 @@ impl Connection {
             }
             Host::Ssh(destination) => {
                 let mut command = master::command(destination)?;
+                // A terminal there would change the bytes of an output that goes to a file or pipe here.
+                let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
                 command
-                    .arg("-t")
+                    .args(is_terminal.then_some("-t"))
                     .arg("--")
                     .arg(destination.as_str())
                     .args(text);
