@@ -26,7 +26,7 @@ use crate::development::repository::Repository;
 use crate::error::{Error, Result};
 use crate::model::config::{Config, Experiment, Server, nearest};
 use crate::model::names::{CommitId, ParamName};
-use crate::model::run::{Known, Run};
+use crate::model::run::{Known, Run, RunState};
 use crate::model::value::Value;
 use crate::terminal::{Stream, Style, clean};
 
@@ -211,7 +211,8 @@ enum Attempt {
     Ended(Box<Record>),
 }
 
-/// The attempt of `first` that is meant: the newest that there is, or with `again` one more.
+/// The attempt of `first` that is meant: the newest that there is, or with `again` one more than were launched. One that
+/// no server has confirmed comes first, so that `--again` can be repeated when the connection was lost.
 fn which_attempt(
     known: &BTreeMap<crate::model::names::RunId, Record>,
     first: Run,
@@ -225,7 +226,7 @@ fn which_attempt(
         newest = record;
         next += 1;
     }
-    if again {
+    if again && newest.known.state != RunState::Asked {
         return Attempt::Ask(Box::new(Run {
             id: attempt_id(&first.id, next),
             attempt: next,
