@@ -7,11 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use git_agile::deployment::protocol::Nonce;
 use git_agile::deployment::scripts;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use support::script::{Script, has, one_run, through};
+use support::script::{Script, answer_of, has, one_run, through};
 use support::{Direction, Lab, Outcome, Running, Server, configuration, holds_within, wait_until};
 
 /// An experiment that leaves a line for each launch, and ends at once.
@@ -240,7 +241,7 @@ fn a_killed_script_is_mended_by_the_same(around: &str) {
         let exit = base.join("runs").join(&name).join("exit");
         wait_until(10, "the run's end", || exit.exists());
         assert!(number < 200, "no end");
-        holds_within(Duration::from_secs(5), || litter(&base).is_empty());
+        holds_within(Duration::from_secs(20), || litter(&base).is_empty());
         assert_eq!(litter(&base), [] as [PathBuf; 0], "killed at tool {number}");
         if !is_hit {
             break;
@@ -341,6 +342,25 @@ fn a_client_killed_at_any_time() {
     }
     assert!(killed >= MOMENTS / 2, "only {killed} were killed");
     all_is_well(&lab, &server, 2 + MOMENTS);
+}
+
+#[test]
+fn another_attempt_is_asked_for_once() {
+    let (lab, server) = ready(NOTE);
+    lab.kill_masters();
+    server.cut(Direction::Down, 3000);
+    lab.agile(&["deploy", "--again"]).ends_with(4);
+    server.uncut();
+    lab.agile(&["deploy", "--again"])
+        .succeeds()
+        .complains("-a2");
+    lab.agile(&["wait"]).succeeds();
+    assert_eq!(launches(&server)["0"], 2);
+    lab.agile(&["deploy", "--again"])
+        .succeeds()
+        .complains("-a3");
+    lab.agile(&["wait"]).succeeds();
+    assert_eq!(launches(&server)["0"], 3);
 }
 
 // ---- several at once -----------------------------------------------------------------------------------------------
@@ -626,4 +646,98 @@ fn stop_ends_the_whole_tree_and_no_other() {
     let third = waiting(&lab, &server, &[]);
     lab.agile(&["stop", "--yes", &third]).succeeds();
     assert_eq!(shown(&lab, &third).0, "stopped");
+}
+
+// ---- no room -------------------------------------------------------------------------------------------------------
+
+/// In a mount namespace of its own: a server whose folder holds `$1` KiB is asked, is given room, and is asked again.
+const NO_ROOM: &str = r#"
+. "$0/environment"
+cd && mkdir -p agile && mount -t tmpfs -o "size=$1k" tmpfs agile || exit 77
+sh -s <"$0/first" >"$0/said"
+find agile -size 0 -type f ! -path '*/code/*' ! -path '*/repo.git/*' ! -path '*/envs/*/lib*' ! -path '*/lock*/*' \
+    ! -name '*log' >"$0/empty"
+mount -o remount,size=16m agile || exit 77
+sh -s <"$0/second" >"$0/said-later" || exit
+n=0
+until grep -qs succeeded "$HOME/agile/proj/runs/train-1/state" || [ "$n" -gt 300 ]; do
+    sleep 0.05
+    n=$((n + 1))
+done
+cat "$HOME/agile/proj/runs/train-1/state"
+find agile -name 'held,*' -o -name '*.tmp' -o -name '*.new*' -o -name 'tmp_*' -o -name 'probe*'
+"#;
+
+#[test]
+fn a_full_disk_is_said_and_mended_by_room() {
+    let lab = Lab::new();
+    let server = lab.server("box");
+    let can = lab.run("unshare", &["-rm", "sh", "-c", "mount -t tmpfs tmpfs /mnt"]);
+    if can.code != Some(0) {
+        eprintln!("skipped: this system lets nobody mount in a namespace of their own");
+        return;
+    }
+    lab.project(&["box"]);
+    lab.git(&["push", "--quiet", "origin", "main"]).succeeds();
+    let url = lab.origin().home().join("proj.git").display().to_string();
+    let mut deployment = one_run(
+        "~/agile/proj",
+        &url,
+        &lab.head(),
+        "train-1",
+        "echo x >>~/launches",
+    );
+    deployment.launcher = "nohup"; // screen gets no terminal in such a namespace
+    let call = scripts::deploy(&deployment);
+    let (mut full, mut size) = (0, 40);
+    loop {
+        let _ = fs::remove_file(server.home().join("launches"));
+        let nonces = ["first", "second"].map(|name| {
+            let nonce = Nonce::new().expect("random numbers");
+            fs::write(
+                server.folder().join(name),
+                call.text(&nonce).expect("no NUL"),
+            )
+            .expect("write the call");
+            nonce
+        });
+        let folder = server.folder().to_string_lossy().into_owned();
+        let outcome = lab.run(
+            "unshare",
+            &["-rm", "sh", "-c", NO_ROOM, &folder, &size.to_string()],
+        );
+        let said = |name: &str, nonce: &Nonce| {
+            let bytes = fs::read(server.folder().join(name)).expect("it was said");
+            answer_of(&bytes, nonce).unwrap_or_else(|| {
+                panic!(
+                    "{size} KiB: no whole answer: {}\n{outcome}",
+                    String::from_utf8_lossy(&bytes)
+                )
+            })
+        };
+        let first = said("said", &nonces[0]);
+        let later = said("said-later", &nonces[1]);
+        assert!(
+            has(&later, &["run", "train-1"]),
+            "{size} KiB: {later:?}\n{outcome}"
+        );
+        let state = outcome.succeeds().stdout.clone();
+        assert!(
+            state.starts_with("succeeded ") && state.lines().count() == 1,
+            "{size} KiB: {outcome}"
+        );
+        assert_eq!(launches(&server)["x"], 1, "{size} KiB");
+        let empty = fs::read_to_string(server.folder().join("empty")).expect("it was written");
+        assert_eq!(empty, "", "{size} KiB");
+        if has(&first, &["run", "train-1", "started"]) {
+            break;
+        }
+        full += 1;
+        let blames = has(&first, &["error", "disk"])
+            || has(&first, &["failed", "train-1", "disk"])
+            || has(&first, &["hint", "free some space on the server's disk"]);
+        assert!(blames, "{size} KiB: {first:?}");
+        size += 12;
+    }
+    assert!(full > 5, "only {full} disks were full");
 }

@@ -27,7 +27,7 @@ use crate::development::repository::Repository;
 use crate::error::{Error, Result};
 use crate::model::config::{Config, Experiment, Server, Source};
 use crate::model::names::{CommitId, ParamName, RunId};
-use crate::model::run::{Known, Run};
+use crate::model::run::{Known, Run, RunState};
 use crate::model::value::Value;
 use crate::terminal::{Stream, Style, clean, count};
 
@@ -213,7 +213,8 @@ enum Attempt {
 }
 
 /// The attempt of `first` that is meant: the newest that there is at its place, or one more when there is none, since the
-/// server has moved, or with `again`.
+/// server has moved, or with `again`. One that no server has confirmed comes first, so that `--again` can be repeated when
+/// the connection was lost.
 fn which_attempt(known: &BTreeMap<RunId, Record>, first: Run, again: bool) -> Attempt {
     let attempts: Vec<&Record> = (1..)
         .map_while(|attempt| match attempt {
@@ -225,7 +226,7 @@ fn which_attempt(known: &BTreeMap<RunId, Record>, first: Run, again: bool) -> At
         .iter()
         .rev()
         .find(|record| record.run.server == first.server);
-    match newest.filter(|record| !again || record.known.is_unlaunched()) {
+    match newest.filter(|record| !again || record.known.state == RunState::Asked) {
         Some(record) if record.known.state.is_end() => Attempt::Ended(Box::new((*record).clone())),
         Some(record) => Attempt::Ask(Box::new(record.run.clone())),
         None if attempts.is_empty() => Attempt::Ask(Box::new(first)),

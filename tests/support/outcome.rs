@@ -172,7 +172,7 @@ impl Running {
             let _ = self.child.kill();
         }
         let status = self.child.wait().expect("it is our child");
-        let late = Duration::from_secs(5);
+        let late = Duration::from_secs(20);
         let bytes = self.stdout.recv_timeout(late);
         let errors = self.stderr.recv_timeout(late);
         assert!(

@@ -38,15 +38,20 @@ impl Script {
     #[track_caller]
     pub fn finish(self) -> (Option<Answer>, Outcome) {
         let outcome = self.running.finish();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .expect("a runtime");
-        let answer = runtime
-            .block_on(read_answer(&mut &*outcome.bytes, &self.nonce, |_| {}))
-            .ok();
+        let answer = answer_of(&outcome.bytes, &self.nonce);
         (answer, outcome)
     }
+}
+
+/// The answer among what a script said, if it is whole.
+pub fn answer_of(mut bytes: &[u8], nonce: &Nonce) -> Option<Answer> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    runtime
+        .block_on(read_answer(&mut bytes, nonce, |_| {}))
+        .ok()
 }
 
 /// Runs a call through a shell of the server and gives its answer.

@@ -43,8 +43,19 @@ agile_deploy() {
 	done
 }
 
-# has_room: whether a file can be written.
-has_room() { { printf '%4096s' . >locks/probe && rm -f locks/probe; } 2>/dev/null; }
+# has_room: whether a small file can be written.
+has_room() {
+	{ printf '%65536s' . >locks/probe; } 2>/dev/null
+	agile_room=$?
+	rm -f locks/probe
+	return "$agile_room"
+}
+
+# blame STEP: sets `step` to what failed. Tools seldom say that the disk is full.
+blame() {
+	step=$1
+	has_room || step=disk
+}
 
 # deploy_run ID JSON COMMAND VARIABLES SETUP LIMIT DATA: the run is launched, or was.
 deploy_run() {
@@ -88,7 +99,8 @@ answer_launch() {
 	elif await_start "$run" "$deadline"; then
 		answer_run "$1" started
 	else
-		answer_line failed "$1" launch "the session did not start within 10 seconds"
+		blame launch
+		answer_line failed "$1" "$step" "the session did not start within 10 seconds"
 		answer_tail "$(tail -n 15 "$run/launch.log" 2>/dev/null)"
 	fi
 }
@@ -106,8 +118,10 @@ prepare_run() {
 		rm -rf "$run/code"
 		# Twice --force: one that was killed has left its folder registered and locked.
 		if ! said=$(agile_git worktree add --force --force --detach "$run/code" "$commit" 2>&1); then
-			answer_line failed "$id" checkout "cannot check out $commit"
+			blame checkout
+			answer_line failed "$id" "$step" "cannot check out $commit"
 			answer_tail "$said"
+			rm -rf "$run/code"
 			return 1
 		fi
 		checked=$(git -C "$run/code" rev-parse HEAD 2>/dev/null)
@@ -124,9 +138,10 @@ prepare_run() {
 			run_variables "$4" | publish "$run/environment" &&
 			printf '%s\n' "$runner" | publish "$run/runner" &&
 			true >>"$run/log" &&
-			printf '%s\n' "$commit" | publish "$run/commit"
+			printf '%s\n' "$commit" | publish "$run/commit" &&
+			has_room
 	} || {
-		answer_line failed "$id" disk "cannot write in $run"
+		answer_line failed "$id" disk "cannot write in $run: no space"
 		return 1
 	}
 	[ -z "$7" ] || link_data "$7"
@@ -170,11 +185,12 @@ fetch_commit() {
 		lock "$base/locks/repo"
 		said=
 		has_commit || make_repository && fetch_missing
+		has_commit || blame fetch
 		unlock "$base/locks/repo"
 		if ! has_commit; then
 			answer_tail "$said"
-			[ -d repo.git/objects ] || fail folder "cannot make $base/repo.git"
-			fail fetch "cannot fetch $commit${branch:+ of $branch}"
+			[ -d repo.git/objects ] || fail "$step" "cannot make $base/repo.git"
+			fail "$step" "cannot fetch $commit${branch:+ of $branch}"
 		fi
 	fi
 	answer_line commit "$commit"
@@ -185,7 +201,10 @@ has_commit() { [ "$(agile_git rev-parse -q --verify "$kept^{commit}" 2>/dev/null
 make_repository() {
 	[ ! -d repo.git/objects ] || return 0
 	rm -rf repo.git.new
-	said=$(git init -q --bare repo.git.new 2>&1 && mv repo.git.new repo.git 2>&1)
+	said=$(git init -q --bare --template= repo.git.new 2>&1 && mv repo.git.new repo.git 2>&1) || {
+		rm -rf repo.git.new
+		return 1
+	}
 }
 
 # fetch_missing: under the lock, so what a fetch that was killed or had no room has left is nobody's.
