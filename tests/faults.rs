@@ -623,10 +623,11 @@ fn stop_ends_the_whole_tree_and_no_other() {
     assert_eq!(shown(&lab, &first).0, "stopped");
     assert!(alive(&second) >= before.min(4));
     assert_eq!(shown(&lab, &second).0, "running");
-    server
-        .sh("screen -ls")
-        .never_says(&format!(".{first}\t"))
-        .says(&format!(".{second}\t"));
+    let sessions = || server.sh("screen -ls").stdout;
+    wait_until(5, "the window to close", || {
+        !sessions().contains(&format!(".{first}\t"))
+    });
+    assert!(sessions().contains(&format!(".{second}\t")));
     // Again, and a run that has none of it left.
     lab.agile(&["stop", "--yes", &first])
         .succeeds()

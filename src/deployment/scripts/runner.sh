@@ -74,7 +74,7 @@ run_all() {
 	(dispatch) </dev/null >/dev/null 2>&1
 	if [ -n "$viewer" ]; then
 		# Let the window show the last lines before it closes.
-		sleep 1
+		sleep 0.2 2>/dev/null || sleep 1
 		kill "$viewer" 2>/dev/null
 	fi
 }
