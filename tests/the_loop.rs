@@ -173,8 +173,8 @@ fn from_the_commit_to_the_results() {
         .complains("Nothing to fetch.");
     assert_eq!(records(&lab), tips);
     let again = lab.agile(&["fetch-results", "--all"]);
-    again.succeeds().complains("box: 0 files, 0 B");
-    again.complains("lab2: 0 files, 0 B");
+    again.succeeds().complains("box: nothing new;");
+    again.complains("lab2: nothing new;");
     assert_eq!(inodes(), before);
     lab.agile(&["push"])
         .succeeds()
