@@ -34,6 +34,11 @@ impl Script {
         Self { nonce, running }
     }
 
+    /// Whether its shell has ended; what that left running may go on.
+    pub fn ended(&mut self) -> bool {
+        self.running.ended()
+    }
+
     /// Waits for its end. Without a complete answer there is none.
     #[track_caller]
     pub fn finish(self) -> (Option<Answer>, Outcome) {
