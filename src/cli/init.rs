@@ -189,6 +189,8 @@ fn template(answers: &Answers) -> String {
 host = {host}{padding}# login@address, an alias of ~/.ssh/config, or \"local\"
 {path}
 # launcher = \"auto\"                   # screen, tmux or nohup
+# slots = 2                           # runs at once; the rest wait in the server's queue
+# gpus = [0, 1]                       # dealt out to the slots as CUDA_VISIBLE_DEVICES
 # setup = \"module load cuda/12\"       # sourced before every run
 # env = {{ OMP_NUM_THREADS = \"4\" }}
 
