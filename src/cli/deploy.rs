@@ -1,33 +1,27 @@
 //! `git agile deploy`, and the deployment that a push sets off.
 
-use std::collections::BTreeMap;
-
 use clap::Args;
 use futures_util::{StreamExt, stream};
 use git2::Oid;
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::Timestamp;
 
 use super::Context;
 use super::agree::agree_to;
 use super::look::{JOBS, now};
+use super::plan::{self, Request, Share};
 use super::status::{parameters, state_word};
 use crate::deployment::connection::{Asking, Connection};
-use crate::deployment::deploy::{
-    Occasion, Outcome, Report, attempt_id, check_supported, deployment, environment_key, report,
-    runs,
-};
+use crate::deployment::deploy::{Outcome, Report, deployment, report};
 use crate::deployment::direct::send_commit;
 use crate::deployment::observe::{Deed, learn};
-use crate::deployment::requirements::requirement_files;
 use crate::deployment::scripts;
 use crate::development::push::{fetch_url, git_host};
-use crate::development::records::{self, Record};
+use crate::development::records::{self};
 use crate::development::repository::Repository;
 use crate::error::{Error, Result};
-use crate::model::config::{Config, Experiment, Server, Source};
-use crate::model::names::{CommitId, ParamName, RunId};
-use crate::model::run::{Known, Run, RunState};
+use crate::model::config::{Config, Server, Source};
+use crate::model::names::ParamName;
+use crate::model::run::Known;
 use crate::model::value::Value;
 use crate::terminal::{Stream, Style, clean, count};
 
@@ -60,27 +54,6 @@ fn parse_set(text: &str) -> Result<(ParamName, Value), String> {
     Ok((name, Value::from_typed(value)))
 }
 
-/// What is to be deployed.
-#[derive(Debug)]
-pub struct Request {
-    /// The commit.
-    pub commit: Oid,
-    /// The git remote that servers fetch from.
-    pub remote: String,
-    /// The branch that was pushed, for messages; may be empty.
-    pub branch: String,
-    /// Experiments by name; without any, all of them.
-    pub experiments: Vec<String>,
-    /// Servers by name; without any, those of the experiment.
-    pub servers: Vec<String>,
-    /// Parameters that have one value.
-    pub overrides: BTreeMap<ParamName, Value>,
-    /// Whether to launch what has been launched before.
-    pub again: bool,
-    /// Whether a push asked, so that experiments may decline.
-    pub is_push: bool,
-}
-
 /// Runs the command.
 ///
 /// # Errors
@@ -107,9 +80,9 @@ pub fn run(args: DeployArgs, ctx: &Context) -> Result<()> {
         again: args.again,
         is_push: false,
     };
-    let plan = plan(ctx, &repository, &config, &request)?;
+    let plan = plan::plan(ctx, &repository, &config, &request)?;
     if args.dry_run {
-        return show_plan(ctx, &plan);
+        return plan::show(ctx, &plan);
     }
     execute(ctx, &repository, &config, &request, plan)
 }
@@ -137,206 +110,8 @@ pub fn warn_dirty(ctx: &Context, repository: &Repository, commit: Oid) {
 /// something is not launched that should be. One server's failure does not stop the others.
 pub fn deploy(ctx: &Context, repository: &Repository, request: &Request) -> Result<()> {
     let config = ctx.config(repository, request.commit)?;
-    let plan = plan(ctx, repository, &config, request)?;
+    let plan = plan::plan(ctx, repository, &config, request)?;
     execute(ctx, repository, &config, request, plan)
-}
-
-/// What is to be done on one server.
-struct Share {
-    server: Server,
-    /// Runs that the server is asked to launch.
-    asked: Vec<Run>,
-    /// Runs whose end is known here.
-    ended: Vec<Record>,
-}
-
-fn plan(
-    ctx: &Context,
-    repository: &Repository,
-    config: &Config,
-    request: &Request,
-) -> Result<Vec<Share>> {
-    let experiments = chosen(config, request)?;
-    if experiments.is_empty() {
-        ctx.output
-            .say("No experiment of this commit is launched by a push (on_push = false).");
-    }
-    let files = requirement_files(&config.requirements.file, |path| {
-        repository.file_at(request.commit, path.as_str())
-    })?;
-    let environment = environment_key(config, &files);
-    let known: BTreeMap<_, _> =
-        records::all(repository, |error| ctx.output.warn(&error.to_string()))?
-            .into_iter()
-            .map(|record| (record.run.id.clone(), record))
-            .collect();
-    let occasion = occasion(repository, request.commit, &known)?;
-    let mut shares: Vec<Share> = Vec::new();
-    for experiment in experiments {
-        for server in servers_of(config, experiment, request)? {
-            check_supported(config, experiment, server)?;
-            let index = match shares
-                .iter()
-                .position(|share| share.server.name == server.name)
-            {
-                Some(index) => index,
-                None => {
-                    shares.push(Share {
-                        server: server.clone(),
-                        asked: Vec::new(),
-                        ended: Vec::new(),
-                    });
-                    shares.len() - 1
-                }
-            };
-            for run in runs(
-                config,
-                experiment,
-                server,
-                &request.overrides,
-                &environment,
-                &occasion,
-            )? {
-                match which_attempt(&known, run, request.again) {
-                    Attempt::Ask(run) => shares[index].asked.push(*run),
-                    Attempt::Ended(record) => shares[index].ended.push(*record),
-                }
-            }
-        }
-    }
-    Ok(shares)
-}
-
-enum Attempt {
-    Ask(Box<Run>),
-    Ended(Box<Record>),
-}
-
-/// The attempt of `first` that is meant: the newest that there is at its place, or one more when there is none, since the
-/// server has moved, or with `again`. One that no server has confirmed comes first, so that `--again` can be repeated when
-/// the connection was lost.
-fn which_attempt(known: &BTreeMap<RunId, Record>, first: Run, again: bool) -> Attempt {
-    let attempts: Vec<&Record> = (1..)
-        .map_while(|attempt| match attempt {
-            1 => known.get(&first.id),
-            more => known.get(&attempt_id(&first.id, more)),
-        })
-        .collect();
-    let newest = attempts
-        .iter()
-        .rev()
-        .find(|record| record.run.server == first.server);
-    match newest.filter(|record| !again || record.known.state == RunState::Asked) {
-        Some(record) if record.known.state.is_end() => Attempt::Ended(Box::new((*record).clone())),
-        Some(record) => Attempt::Ask(Box::new(record.run.clone())),
-        None if attempts.is_empty() => Attempt::Ask(Box::new(first)),
-        None => {
-            let attempt = u32::try_from(attempts.len())
-                .unwrap_or(u32::MAX)
-                .saturating_add(1);
-            let id = attempt_id(&first.id, attempt);
-            Attempt::Ask(Box::new(Run {
-                id,
-                attempt,
-                ..first
-            }))
-        }
-    }
-}
-
-fn chosen<'a>(config: &'a Config, request: &Request) -> Result<Vec<&'a Experiment>> {
-    if config.experiments.is_empty() {
-        return Err(Error::config("agile.toml has no experiment")
-            .hint("add [experiments.train] with a `command`"));
-    }
-    for name in &request.experiments {
-        config.experiment(name)?;
-    }
-    let is_meant = |experiment: &&Experiment| match request.experiments.is_empty() {
-        true => experiment.on_push || !request.is_push,
-        false => request
-            .experiments
-            .iter()
-            .any(|name| name == experiment.name.as_str()),
-    };
-    Ok(config.experiments.values().filter(is_meant).collect())
-}
-
-fn servers_of<'a>(
-    config: &'a Config,
-    experiment: &Experiment,
-    request: &Request,
-) -> Result<Vec<&'a Server>> {
-    for name in &request.servers {
-        config.server(name)?;
-    }
-    let is_meant = |server: &&Server| match request.servers.is_empty() {
-        true => experiment.servers.contains(&server.name),
-        false => request
-            .servers
-            .iter()
-            .any(|name| name == server.name.as_str()),
-    };
-    let servers: Vec<_> = config.servers.values().filter(is_meant).collect();
-    if servers.is_empty() {
-        return Err(
-            Error::config(format!("experiment `{}` has no server", experiment.name)).hint(format!(
-                "servers = [\"…\"] in [experiments.{}], or --server",
-                experiment.name
-            )),
-        );
-    }
-    Ok(servers)
-}
-
-/// Who asks for `commit`, and when: at a time of its own, so that the newest of the `known` runs is always one push's.
-fn occasion(
-    repository: &Repository,
-    commit: Oid,
-    known: &BTreeMap<RunId, Record>,
-) -> Result<Occasion> {
-    let subject = repository
-        .git()
-        .find_commit(commit)
-        .ok()
-        .and_then(|commit| commit.summary().map(str::to_string));
-    let id = CommitId::from(commit);
-    let mut time = Timestamp::now();
-    while known
-        .values()
-        .any(|record| record.run.asked == time.as_second())
-    {
-        time += jiff::SignedDuration::from_secs(1);
-    }
-    let by = repository.git().signature().ok();
-    Ok(Occasion {
-        sprint: format!("{}-{}", time.strftime("%Y%m%d-%H%M%S"), id.short()),
-        commit: id,
-        subject: subject.unwrap_or_default(),
-        asked: time.as_second(),
-        by: by
-            .and_then(|by| Some(by.name()?.to_string()))
-            .unwrap_or_default(),
-    })
-}
-
-fn show_plan(ctx: &Context, plan: &[Share]) -> Result<()> {
-    for share in plan {
-        let server = &share.server;
-        let head = format!("{} ({}:{})", server.name, server.host, server.path);
-        ctx.output
-            .data(&ctx.output.paint(Stream::Data, Style::Bold, &head))?;
-        for run in &share.asked {
-            ctx.output
-                .data(&format!("  {}  {}", run.id, clean(&run.command)))?;
-        }
-        for record in &share.ended {
-            let state = state_word(&record.known);
-            ctx.output
-                .data(&format!("  {}  already finished: {state}", record.run.id))?;
-        }
-    }
-    Ok(())
 }
 
 fn execute(

@@ -7,7 +7,8 @@ use clap::{Args, Subcommand};
 use git2::Oid;
 
 use super::Context;
-use super::deploy::{Request, deploy};
+use super::deploy::deploy;
+use super::plan::Request;
 use crate::development::repository::Repository;
 use crate::error::{Context as _, Error, Result};
 use crate::model::config::{Config, Launch};

@@ -12,6 +12,7 @@ mod init;
 mod install;
 mod logs;
 mod look;
+mod plan;
 mod push;
 mod requirements;
 mod review;
