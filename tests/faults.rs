@@ -710,7 +710,7 @@ fn a_full_disk_is_said_and_mended_by_room() {
     loop {
         let _ = fs::remove_file(server.home().join("launches"));
         let nonces = ["first", "second"].map(|name| {
-            let nonce = Nonce::new().expect("random numbers");
+            let nonce = Nonce::fresh().expect("random numbers");
             fs::write(
                 server.folder().join(name),
                 call.text(&nonce).expect("no NUL"),

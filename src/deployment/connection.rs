@@ -104,7 +104,7 @@ impl Connection {
     }
 
     async fn call_once(&self, call: &Call, progress: &mut impl FnMut(&str)) -> Result<Answer> {
-        let nonce = nonce()?;
+        let nonce = Nonce::fresh()?;
         self.converse(&nonce, call, async |output| {
             read_answer(output, &nonce, &mut *progress).await
         })
@@ -121,22 +121,9 @@ impl Connection {
         call: &Call,
         receive: impl AsyncFnOnce(&mut (dyn AsyncRead + Unpin + Send)) -> Result<T>,
     ) -> Result<T> {
-        let nonce = nonce()?;
-        self.stream_as(&nonce, call, receive).await
-    }
-
-    /// [`Connection::stream`] with a nonce that the call's arguments name too.
-    ///
-    /// # Errors
-    /// As [`Connection::stream`].
-    pub async fn stream_as<T>(
-        &self,
-        nonce: &Nonce,
-        call: &Call,
-        receive: impl AsyncFnOnce(&mut (dyn AsyncRead + Unpin + Send)) -> Result<T>,
-    ) -> Result<T> {
-        self.converse(nonce, call, async |output| {
-            match read_raw_opening(output, nonce).await? {
+        let nonce = Nonce::fresh()?;
+        self.converse(&nonce, call, async |output| {
+            match read_raw_opening(output, &nonce).await? {
                 None => Ok(receive(output).await),
                 Some(answer) => Ok(Err(self.said_instead(&answer))),
             }
@@ -382,10 +369,6 @@ async fn send(mut input: impl AsyncWrite + Unpin, text: &[u8]) -> Result<(), Bro
     }
     let _ = timeout(SILENCE, input.shutdown()).await;
     Ok(())
-}
-
-fn nonce() -> Result<Nonce> {
-    Nonce::new().or_step(|| "cannot read random numbers from /dev/urandom".into())
 }
 
 /// The last two kilobytes of a stream that is read to its end.

@@ -19,6 +19,7 @@ use crc::{CRC_32_CKSUM, Crc};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 use tokio::time::timeout;
 
+pub use crate::model::nonce::Nonce;
 use crate::model::shell::{HasNul, quote_bytes};
 
 /// The longest line that is read, in bytes.
@@ -65,37 +66,15 @@ impl Call {
             text.extend_from_slice(script.as_bytes());
             text.push(b'\n');
         }
-        text.extend_from_slice(format!("agile_call {} {}", nonce.0, self.function).as_bytes());
+        text.extend_from_slice(
+            format!("agile_call {} {}", nonce.as_str(), self.function).as_bytes(),
+        );
         for arg in &self.args {
             text.push(b' ');
             text.extend_from_slice(&quote_bytes(arg)?);
         }
-        text.extend_from_slice(format!(" {}\n", nonce.0).as_bytes());
+        text.extend_from_slice(format!(" {}\n", nonce.as_str()).as_bytes());
         Ok(text)
-    }
-}
-
-/// 32 random hexadecimal digits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Nonce(String);
-
-impl Nonce {
-    /// A new one from the system's random numbers.
-    ///
-    /// # Errors
-    /// When the system has none to give.
-    pub fn new() -> io::Result<Self> {
-        use std::io::Read;
-        let mut bytes = [0u8; 16];
-        std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-        Ok(Nonce(
-            bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
-        ))
-    }
-
-    /// The digits.
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 }
 
@@ -277,7 +256,7 @@ mod tests {
             .build()
             .unwrap();
         let mut reader = bytes;
-        let nonce = Nonce(NONCE.into());
+        let nonce = Nonce::known(NONCE);
         let answer = runtime.block_on(read_answer(&mut reader, &nonce, |text| {
             said.push(text.to_string())
         }));
@@ -339,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_cut_call_runs_nothing() {
-        let nonce = Nonce(NONCE.into());
+        let nonce = Nonce::known(NONCE);
         let text = Call::new(&[include_str!("scripts/lib.sh")], "echo")
             .arg("it's")
             .text(&nonce)

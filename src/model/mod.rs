@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod names;
+pub mod nonce;
 pub mod run;
 pub mod shell;
 pub mod value;

@@ -1,11 +1,8 @@
-//! SHA-256 sums and nonces as values.
+//! SHA-256 sums as values.
 
 use std::fmt;
-use std::io::Read;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use crate::error::{Context as _, Result};
 
 /// A SHA-256 sum, written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,31 +46,5 @@ impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
         let text = String::deserialize(from)?;
         Digest::parse(text.as_bytes()).ok_or_else(|| serde::de::Error::custom("not a SHA-256 sum"))
-    }
-}
-
-/// Sixteen random bytes in hexadecimal, fresh for each question: an answer that does not repeat it is not ours.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Nonce(String);
-
-impl Nonce {
-    /// A fresh one from the system's random source.
-    ///
-    /// # Errors
-    /// [`Kind::Step`](crate::error::Kind::Step) when `/dev/urandom` cannot be read.
-    pub fn fresh() -> Result<Self> {
-        let mut bytes = [0; 16];
-        std::fs::File::open("/dev/urandom")
-            .and_then(|mut source| source.read_exact(&mut bytes))
-            .or_step(|| "cannot read /dev/urandom".to_string())?;
-        Ok(Nonce(
-            bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
-        ))
-    }
-}
-
-impl fmt::Display for Nonce {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use tokio::io::AsyncRead;
 
-use super::digest::{Digest, Nonce};
+use super::digest::Digest;
 use super::path::ResultPath;
 use super::refusal::{Reason, Refusal};
 use super::wire::{self, Answer, damaged};
 use crate::error::{Error, Result};
+use crate::model::nonce::Nonce;
 
 /// The largest manifest in bytes.
 const LARGEST: usize = 64 << 20;

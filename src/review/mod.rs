@@ -27,8 +27,9 @@ pub mod table;
 mod wire;
 mod writer;
 
+pub use crate::model::nonce::Nonce;
 pub use destination::{Destination, Here, Local};
-pub use digest::{Digest, Nonce};
+pub use digest::Digest;
 pub use folder::Stamp;
 pub use manifest::{File, Limits, Listing, Manifest, read_manifest};
 pub use path::{BadPath, ResultPath};

@@ -6,7 +6,6 @@ use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
 
 use super::destination::{Destination, Local};
-use super::digest::Nonce;
 use super::manifest::{Limits, Manifest};
 use super::path::ResultPath;
 use super::plan::{self, Plan};
@@ -14,6 +13,7 @@ use super::refusal::Refusal;
 use super::wire::{self, Answer, damaged};
 use super::writer::Writer;
 use crate::error::{Context as _, Error, Result};
+use crate::model::nonce::Nonce;
 
 /// How far a transfer is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

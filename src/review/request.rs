@@ -2,9 +2,9 @@
 
 use std::ffi::{OsStr, OsString};
 
-use super::digest::Nonce;
 use super::manifest::Limits;
 use super::plan::Plan;
+use crate::model::nonce::Nonce;
 
 /// The Python program (3.6 or later, standard library only), for `python3 -c PROGRAM ARGUMENTS…`.
 pub const PROGRAM: &str = concat!(include_str!("list.py"), "\n\n", include_str!("send.py"));

@@ -37,8 +37,9 @@
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 
-use super::digest::{Digest, Nonce};
+use super::digest::Digest;
 use crate::error::{Context as _, Error, Result};
+use crate::model::nonce::Nonce;
 
 /// The longest line in bytes.
 const LINE: usize = 64 << 10;

@@ -20,7 +20,7 @@ impl Script {
     /// Starts it as a login does: in a session's environment, with a process group of its own.
     #[track_caller]
     pub fn start(server: &Server, shell: &[&str], call: &Call) -> Self {
-        let nonce = Nonce::new().expect("random numbers");
+        let nonce = Nonce::fresh().expect("random numbers");
         let text = call.text(&nonce).expect("no NUL");
         let mut command = Command::new("/bin/sh");
         let enter = ". \"$0\"/environment; cd && exec \"$@\" -s";
