@@ -19,6 +19,7 @@ use crc::{CRC_32_CKSUM, Crc};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 use tokio::time::timeout;
 
+use super::scripts::compact;
 pub use crate::model::nonce::Nonce;
 use crate::model::shell::{HasNul, quote_bytes};
 
@@ -63,8 +64,7 @@ impl Call {
     pub fn text(&self, nonce: &Nonce) -> Result<Vec<u8>, HasNul> {
         let mut text = Vec::new();
         for script in &self.scripts {
-            text.extend_from_slice(script.as_bytes());
-            text.push(b'\n');
+            text.extend_from_slice(compact(script).as_bytes());
         }
         text.extend_from_slice(
             format!("agile_call {} {}", nonce.as_str(), self.function).as_bytes(),

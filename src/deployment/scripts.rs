@@ -18,7 +18,16 @@ const PYTHON: &str = include_str!("scripts/python.sh");
 
 /// The runner as it lies in a run's folder.
 fn runner() -> String {
-    format!("{LIB}\n{STATUS}\n{STOP}\n{LAUNCH}\n{QUEUE}\n{RUNNER}\nagile_runner \"$0\" \"$@\"\n")
+    let parts = [LIB, STATUS, STOP, LAUNCH, QUEUE, RUNNER].map(compact);
+    format!("{}agile_runner \"$0\" \"$@\"\n", parts.concat())
+}
+
+/// A script without its comments and indentation, which are half of it: what is sent should fit into the first packets of
+/// a connection. No string of the scripts has a line that begins with `#` or a tab.
+pub(super) fn compact(script: &str) -> String {
+    let lines = script.lines().map(|line| line.trim_start_matches('\t'));
+    let kept = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    kept.flat_map(|line| [line, "\n"]).collect()
 }
 
 /// One run as the deployment script takes it.
