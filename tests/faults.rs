@@ -677,7 +677,7 @@ find agile -size 0 -type f ! -path '*/code/*' ! -path '*/repo.git/*' ! -path '*/
 mount -o remount,size=16m agile || exit 77
 sh -s <"$0/second" >"$0/said-later" || exit
 n=0
-until grep -qs succeeded "$HOME/agile/proj/runs/train-1/state" || [ "$n" -gt 300 ]; do
+until [ -s "$HOME/agile/proj/runs/train-1/exit" ] || [ "$n" -gt 300 ]; do
     sleep 0.05
     n=$((n + 1))
 done

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -178,8 +179,15 @@ impl Folder {
     /// Takes the folder for this process until it is closed; false when another process has it. Where the file
     /// system knows no locks, it is taken.
     pub fn lock(&self) -> bool {
-        let taken = fs::flock(&self.0, fs::FlockOperation::NonBlockingLockExclusive);
-        taken != Err(Errno::WOULDBLOCK)
+        // A process that is being started holds what we have closed until it begins its own program.
+        for _ in 0..50 {
+            let taken = fs::flock(&self.0, fs::FlockOperation::NonBlockingLockExclusive);
+            if taken != Err(Errno::WOULDBLOCK) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
     }
 }
 
