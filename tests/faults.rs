@@ -758,3 +758,23 @@ fn a_full_disk_is_said_and_mended_by_room() {
     }
     assert!(full > 5, "only {full} disks were full");
 }
+
+#[test]
+fn a_lock_left_by_a_killed_command_is_nobodys() {
+    let lab = Lab::new();
+    lab.project(&["local"]);
+    lab.agile(&["trust", "--all"]).succeeds();
+    lab.git(&["push", "--quiet", "origin", "main"]).succeeds();
+    let gate = lab.home().join("gate");
+    fs::write(&gate, "").expect("keep the run going");
+    lab.agile(&["deploy"]).succeeds();
+    let refs = lab.git(&["for-each-ref", "--format=%(refname)", "refs/agile/runs"]);
+    let lock = lab
+        .project_folder()
+        .join(format!(".git/{}.lock", refs.stdout.trim()));
+    fs::write(&lock, "").expect("leave a lock");
+    fs::remove_file(gate).expect("it was there");
+    lab.agile(&["wait", "--timeout", "30"]).succeeds();
+    assert!(!lock.exists());
+    assert!(lab.git(&["fsck", "--strict"]).succeeds().stderr.is_empty());
+}

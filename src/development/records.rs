@@ -3,6 +3,9 @@
 //! Each ref points to a commit whose tree holds `run.json` (what was asked) and `state.json` (what is known), and
 //! after a fetch `manifest.json` and `log`. Each change is one more commit; the first one's parent is the code.
 
+use std::path::Path;
+use std::time::{Duration, Instant};
+
 use git2::{ErrorCode, Oid, Signature};
 
 use super::repository::Repository;
@@ -11,6 +14,8 @@ use crate::model::names::RunId;
 use crate::model::run::{Known, Run};
 
 const PREFIX: &str = "refs/agile/runs/";
+/// How old a ref's lock must be to be nobody's.
+const STALE: Duration = Duration::from_secs(2);
 
 /// A run's record.
 #[derive(Clone, Debug)]
@@ -101,17 +106,14 @@ pub fn create(repository: &Repository, run: &Run) -> Result<Record> {
         &format!("{}: asked", run.id),
     )
     .or_step(cannot)?;
-    match git.reference(&name(&run.id), tip, false, "agile: asked") {
-        Ok(_) => Ok(Record {
+    match move_ref(repository, &run.id, tip, None).or_step(cannot)? {
+        true => Ok(Record {
             run: run.clone(),
             known,
             tip,
         }),
         // Another command of ours was faster; its record says the same.
-        Err(error) if error.code() == ErrorCode::Exists => {
-            find(repository, &run.id)?.ok_or_else(|| Error::step(cannot()).cause(error))
-        }
-        Err(error) => Err(Error::step(cannot()).cause(error)),
+        false => find(repository, &run.id)?.ok_or_else(|| Error::step(cannot())),
     }
 }
 
@@ -130,7 +132,7 @@ pub fn update(
 ) -> Result<Record> {
     let cannot = || format!("cannot write the record of run {id}");
     let git = repository.git();
-    for _ in 0..100 {
+    loop {
         let record = find(repository, id)?
             .ok_or_else(|| Error::step(format!("the record of run {id} is gone")))?;
         let known = learn(&record.known);
@@ -149,24 +151,14 @@ pub fn update(
         }
         let message = format!("{id}: {}", known.state);
         let tip = commit(repository, tree, &known, record.tip, &message).or_step(cannot)?;
-        match git.reference_matching(&name(id), tip, true, record.tip, "agile: learnt") {
-            Ok(_) => {
-                return Ok(Record {
-                    known,
-                    tip,
-                    ..record
-                });
-            }
-            Err(error) if matches!(error.code(), ErrorCode::Modified | ErrorCode::Locked) => {
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            }
-            Err(error) => return Err(Error::step(cannot()).cause(error)),
+        if move_ref(repository, id, tip, Some(record.tip)).or_step(cannot)? {
+            return Ok(Record {
+                known,
+                tip,
+                ..record
+            });
         }
     }
-    Err(Error::step(cannot()).hint(format!(
-        "another program keeps {} locked; try again",
-        name(id)
-    )))
 }
 
 /// The bytes of an attachment of `record`, if it has it.
@@ -191,6 +183,42 @@ pub fn sync(repository: &Repository) {
     }
     rustix::fs::sync();
     let _ = repository;
+}
+
+/// Moves the record's ref to `tip`; false when it is not what it is to be moved `from`, or is there and was not to be.
+fn move_ref(
+    repository: &Repository,
+    id: &RunId,
+    tip: Oid,
+    from: Option<Oid>,
+) -> Result<bool, git2::Error> {
+    let (git, name, begun) = (repository.git(), name(id), Instant::now());
+    loop {
+        let moved = match from {
+            Some(from) => git.reference_matching(&name, tip, true, from, "agile: learnt"),
+            None => git.reference(&name, tip, false, "agile: asked"),
+        };
+        match moved {
+            Ok(_) => return Ok(true),
+            Err(error) if matches!(error.code(), ErrorCode::Modified | ErrorCode::Exists) => {
+                return Ok(false);
+            }
+            Err(error) if error.code() == ErrorCode::Locked && begun.elapsed() < 3 * STALE => {
+                remove_stale_lock(&repository.common_dir().join(format!("{name}.lock")));
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A ref is locked for milliseconds. A lock that has been there for seconds was left by a command that was killed.
+fn remove_stale_lock(lock: &Path) {
+    let changed = std::fs::metadata(lock).and_then(|meta| meta.modified());
+    if changed.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > STALE)) {
+        // Somebody else may have done it.
+        let _ = std::fs::remove_file(lock);
+    }
 }
 
 fn name(id: &RunId) -> String {
