@@ -292,7 +292,7 @@ build_venv() {
 		return
 	fi
 	if [ "$manager" = uv ]; then
-		uv venv -q --python "$interpreter" "$env" || return 1
+		uv venv -q --allow-existing --python "$interpreter" "$env" || return 1
 	else
 		"$interpreter" -m venv "$env" || return 1
 	fi
@@ -316,6 +316,8 @@ build_hint() {
 		echo "install the venv module on the server (Debian, Ubuntu: sudo apt install python3-venv)"
 	elif ! has_room || grep -qiE 'no space left|disk quota' "$env/build.log" 2>/dev/null; then
 		echo "free some space on the server's disk"
+	elif [ -n "${first-}" ] && [ "$manager" = uv ]; then
+		echo "mend $first and push again; on the server, try: uv pip install --python $env/bin/python -r $env/declared/$first"
 	elif [ -n "${first-}" ]; then
 		echo "mend $first and push again; on the server, try: $env/bin/python -m pip install -r $env/declared/$first"
 	else
