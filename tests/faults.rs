@@ -723,6 +723,10 @@ fn a_full_disk_is_said_and_mended_by_room() {
             "unshare",
             &["-rm", "sh", "-c", NO_ROOM, &folder, &size.to_string()],
         );
+        if outcome.code == Some(77) {
+            eprintln!("skipped: a file system cannot be made larger here by an ordinary user");
+            return;
+        }
         let said = |name: &str, nonce: &Nonce| {
             let bytes = fs::read(server.folder().join(name)).expect("it was said");
             answer_of(&bytes, nonce).unwrap_or_else(|| {
