@@ -36,6 +36,20 @@ impl Kind {
     }
 }
 
+/// Every documented exit status, with what it says.
+pub fn statuses() -> [(u8, &'static str); 7] {
+    let of = |kind: Kind, what| (kind.status(), what);
+    [
+        (0, "done"),
+        of(Kind::Check, "a check or a run failed"),
+        of(Kind::Usage, "usage"),
+        of(Kind::Config, "configuration"),
+        of(Kind::Unreachable, "a server could not be reached"),
+        of(Kind::Step, "a step failed"),
+        of(Kind::Interrupted, "interrupted"),
+    ]
+}
+
 /// An error as the person reads it: `error: MESSAGE`, then a `caused by:` line for each cause, then a `hint:`
 /// line for each hint. The texts may hold bytes from elsewhere; they are cleaned when printed.
 #[derive(Clone, Debug)]

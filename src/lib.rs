@@ -10,6 +10,7 @@ pub mod deployment;
 pub mod design;
 pub mod development;
 pub mod error;
+pub mod manual;
 pub mod model;
 pub mod requirements;
 pub mod review;

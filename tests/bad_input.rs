@@ -6,7 +6,6 @@ mod support;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use support::{Lab, Outcome, Running, configuration, wait_until};
 
@@ -222,17 +221,17 @@ fn mistakes_in_agile_toml_are_refused_before_anybody_is_contacted() {
             "did you mean `screen`?",
         ),
         (
-            with("path = ", "launcher = \"slurm\"\npath = "),
-            "servers.box.launcher = \"slurm\" is not supported by this version".into(),
-            "launcher = \"auto\"",
+            with(
+                "path = ",
+                "launcher = \"slurm\"\nslurm = { wrap = \"id\" }\npath = ",
+            ),
+            "servers.box.slurm.wrap: the option `wrap` cannot be given".into(),
+            "`man sbatch` on the server lists its options",
         ),
         (
-            with(
-                "grid =",
-                "stop = { metric = \"loss\", below = 0.1 }\ngrid =",
-            ),
-            "experiments.train.stop.metric is not supported by this version".into(),
-            "timeout",
+            with("grid =", "stop = { metric = \"loss\" }\ngrid ="),
+            "experiments.train.stop: nothing says when `loss` ends a run".into(),
+            "patience",
         ),
         (
             with("\"~/agile/proj\"", "7"),
@@ -266,7 +265,6 @@ fn mistakes_in_agile_toml_are_refused_before_anybody_is_contacted() {
         lab.commit("A mistake");
         let outcome = lab.agile(&["deploy"]);
         outcome.ends_with(3).explains(&error, hint);
-        assert!(outcome.took < Duration::from_secs(2), "{outcome}");
         assert!(outcome.stderr.len() < 2048, "{outcome}");
     }
     assert_eq!(server.connections(), 0);
@@ -738,10 +736,9 @@ fn a_login_shell_may_print_and_must_not_read() {
         .complains("This account is closed.");
     server.set_login_shell("/bin/false");
     server.set_rc("");
-    deploy().ends_with(4).explains(
-        "box: the connection was lost before the server answered",
-        "again",
-    );
+    deploy()
+        .ends_with(4)
+        .explains("box: the server did not run the script", "ssh box true");
     server.set_login_shell("/bin/sh");
     assert_eq!((server.launches(), run_folders(&lab, "box")), (0, 0));
 
@@ -831,6 +828,8 @@ fn a_requirement_that_cannot_be_installed_launches_nothing() {
     };
     let before = environments();
     lab.write("requirements.txt", "no-such-thing==1.0\n");
+    let config = lab.read("agile.toml") + "[requirements]\nkeep = [\"no-such-thing\"]\n";
+    lab.write("agile.toml", &config);
     lab.commit("Need something");
     lab.agile(&["push"])
         .ends_with(5)
@@ -1008,7 +1007,11 @@ fn foreign_text_never_steers_the_terminal() {
     ] {
         let outcome = lab.run(
             "script",
-            &["-qec", &format!("git agile {line} </dev/null"), "/dev/null"],
+            &[
+                "-qec",
+                &format!("git --no-pager agile {line} </dev/null"),
+                "/dev/null",
+            ],
         );
         for sequence in raw {
             assert!(

@@ -474,6 +474,7 @@ fn status_groups_runs_by_push_and_tells_programs_all() {
         "since",
         "started",
         "exit",
+        "report",
         "seen",
     ];
     assert_eq!(keys, BTreeSet::from(documented));
@@ -502,7 +503,7 @@ fn status_groups_runs_by_push_and_tells_programs_all() {
 }
 
 #[test]
-fn design_and_dry_runs_contact_nobody() {
+fn nobody_is_contacted_without_agreement() {
     let lab = Lab::new();
     lab.server("box");
     lab.server("box2");
@@ -537,6 +538,8 @@ fn design_and_dry_runs_contact_nobody() {
         lines[1].starts_with("  train-") && lines[1].ends_with(&command("5")),
         "{plan}"
     );
+    plan.complains("warning: box2: not contacted")
+        .complains("hint: git agile trust box2");
     for name in ["box", "box2"] {
         assert_eq!(lab.server(name).connections(), 0);
     }
@@ -858,7 +861,7 @@ fn the_demonstration_is_the_whole_loop() {
         .collect();
     for command in [
         "git commit -q -m 'Fit a line by gradient descent'",
-        "git agile push -q -u origin main",
+        "git agile push -u origin main",
         "git agile status",
         "git agile wait",
         "git agile logs -n 3 @",

@@ -23,7 +23,7 @@ fn a_server_without_access_to_the_git_host_runs_the_commit() {
         .succeeds()
         .complains("2 runs started");
     wait_until(20, "the launches", || server.launches() == 2);
-    lab.agile(&["wait", "--timeout", "30"]).succeeds();
+    lab.agile(&["wait", "--timeout", "300"]).succeeds();
     let connections = server.connections();
 
     lab.write("note.txt", "more");
@@ -36,7 +36,7 @@ fn a_server_without_access_to_the_git_host_runs_the_commit() {
         "one connection, two channels"
     );
     assert_eq!(connections, 1);
-    lab.agile(&["wait", "--timeout", "30"]).succeeds();
+    lab.agile(&["wait", "--timeout", "300"]).succeeds();
     let heads = server.sh("cd ~/agile/proj/runs && for run in *; do git -C $run/code rev-parse HEAD; done | sort | uniq -c");
     assert!(heads.stdout.contains(&format!("2 {second}")), "{heads}");
     lab.agile(&["fetch-results", "--all"]).succeeds();
@@ -51,7 +51,7 @@ fn every_login_shell_receives() {
         direct(&lab, "box");
         lab.agile(&["deploy"]).succeeds();
         wait_until(20, "the launches", || server.launches() == 2);
-        lab.agile(&["wait", "--timeout", "30"]).succeeds();
+        lab.agile(&["wait", "--timeout", "300"]).succeeds();
     }
 }
 
@@ -60,7 +60,7 @@ fn this_machine_receives_too() {
     let lab = Lab::new();
     direct(&lab, "local");
     lab.agile(&["deploy"]).succeeds();
-    lab.agile(&["wait", "--timeout", "30"]).succeeds();
+    lab.agile(&["wait", "--timeout", "300"]).succeeds();
 }
 
 #[test]

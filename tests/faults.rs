@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use git_agile::deployment::protocol::Nonce;
 use git_agile::deployment::scripts;
+use git_agile::model::config::Launcher;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -249,15 +250,15 @@ fn a_killed_script_is_mended_by_the_same(around: &str) {
         let exit = run.join("exit");
         wait_until(10, "the run's end", || exit.exists());
         assert!(number < 200, "no end");
-        // A `mkdir` that outlives its script leaves the beginning of a lock, which the next one to lock removes.
+        // A `mkdir` or `mv` that outlives its script leaves the beginning of a lock, which the next one to lock removes.
         let left = || {
             let mut left = litter(&base);
             left.retain(|path| {
-                !path.to_string_lossy().contains(".new.") || fs::remove_dir(path).is_err()
+                !path.to_string_lossy().contains(".new.") || fs::remove_dir_all(path).is_err()
             });
             left
         };
-        holds_within(Duration::from_secs(20), || left().is_empty());
+        holds_within(Duration::from_secs(120), || left().is_empty());
         assert_eq!(left(), [] as [PathBuf; 0], "killed at tool {number}");
         if !is_hit {
             break;
@@ -283,10 +284,20 @@ fn a_script_killed_while_each_of_its_tools_goes_on() {
     );
 }
 
-/// At the first tool of a deployment, at the second, and so on: the connection's master dies, the server's end of it
-/// dies, or the client does, in turn.
-#[test]
-fn a_line_or_a_client_killed_at_each_tool_of_the_script() {
+/// What dies beside a script that goes on.
+#[derive(Clone, Copy)]
+enum Victim {
+    /// The ssh process that holds the connection here.
+    Master,
+    /// The server's end of it.
+    Connection,
+    /// The command.
+    Client,
+}
+
+/// At the first tool of a deployment that has the commit to fetch, at the second, and so on, the victim dies; the same
+/// command again then does what is left to do.
+fn killed_at_each_tool_of_the_script(victim: Victim) {
     let (lab, server) = ready(NOTE);
     around_each_tool(
         &server,
@@ -303,6 +314,7 @@ tool "$@""#,
     loop {
         number += 1;
         assert!(number < 200, "no end");
+        server.sh("rm -rf agile/proj/repo.git").succeeds();
         fs::write(place("at".into()), number.to_string()).expect("say when");
         count(&server);
         let mut first = lab.start_agile(&["deploy", "--set", &format!("lr={number}")]);
@@ -310,11 +322,11 @@ tool "$@""#,
             place(format!("reached.{number}")).exists() || first.ended()
         });
         let is_hit = !first.ended();
-        let killed = match number % 3 {
+        let killed = match victim {
             _ if !is_hit => 1,
-            0 => lab.kill_masters(),
-            1 => server.kill_connections(),
-            _ => {
+            Victim::Master => lab.kill_masters(),
+            Victim::Connection => server.kill_connections(),
+            Victim::Client => {
                 first.signal(Signal::KILL);
                 1
             }
@@ -322,11 +334,11 @@ tool "$@""#,
         assert!(killed >= 1, "nothing to kill at tool {number}");
         fs::write(place(format!("go.{number}")), "").expect("let it go on");
         let first = first.finish();
-        let ends: &[_] = match number % 3 {
+        let ends: &[_] = match victim {
             _ if !is_hit => &[Some(0)],
             // A line that was open before is replaced, and the script called again.
-            0 | 1 => &[Some(0), Some(4)],
-            _ => &[None],
+            Victim::Master | Victim::Connection => &[Some(0), Some(4)],
+            Victim::Client => &[None],
         };
         assert!(ends.contains(&first.code), "{first}");
         count_no_more(&server);
@@ -341,23 +353,44 @@ tool "$@""#,
 }
 
 #[test]
+fn a_line_killed_here_at_each_tool_of_the_script() {
+    killed_at_each_tool_of_the_script(Victim::Master);
+}
+
+#[test]
+fn a_line_killed_there_at_each_tool_of_the_script() {
+    killed_at_each_tool_of_the_script(Victim::Connection);
+}
+
+#[test]
+fn a_client_killed_at_each_tool_of_the_script() {
+    killed_at_each_tool_of_the_script(Victim::Client);
+}
+
+#[test]
 fn a_client_killed_at_any_time() {
-    const MOMENTS: usize = 20;
+    const KILLS: usize = 20;
     let (lab, server) = ready(NOTE);
-    let clean = deploy(&lab, 1);
-    let whole = clean.succeeds().took;
-    let mut killed = 0;
-    for moment in 0..MOMENTS {
+    // How long a command takes depends on what else this machine does: the first that ends before its moment was quick.
+    let mut whole = deploy(&lab, 1).succeeds().took;
+    let (mut kills, mut number) = (0, 1);
+    while kills < KILLS {
+        number += 1;
+        assert!(number < 10 * KILLS, "only {kills} were killed");
         let begun = Instant::now();
-        let mut first = lab.start_agile(&["deploy", "--set", &format!("lr={}", 2 + moment)]);
-        let time = whole.mul_f64(moment as f64 / MOMENTS as f64);
+        let mut first = lab.start_agile(&["deploy", "--set", &format!("lr={number}")]);
+        let time = whole.mul_f64(kills as f64 / KILLS as f64);
         holds_within(time.saturating_sub(begun.elapsed()), || first.ended());
         first.signal(Signal::KILL);
-        killed += usize::from(first.finish().signal.is_some());
-        deploy(&lab, 2 + moment).succeeds().complains("box: ");
+        let first = first.finish();
+        if first.signal.is_some() {
+            kills += 1;
+        } else {
+            whole = whole.mul_f64(0.8);
+        }
+        deploy(&lab, number).succeeds().complains("box: ");
     }
-    assert!(killed >= MOMENTS / 2, "only {killed} were killed");
-    all_is_well(&lab, &server, 2 + MOMENTS);
+    all_is_well(&lab, &server, 1 + number);
 }
 
 #[test]
@@ -689,9 +722,7 @@ find agile -name 'held,*' -o -name '*.tmp' -o -name '*.new*' -o -name 'tmp_*' -o
 fn a_full_disk_is_said_and_mended_by_room() {
     let lab = Lab::new();
     let server = lab.server("box");
-    let can = lab.run("unshare", &["-rm", "sh", "-c", "mount -t tmpfs tmpfs /mnt"]);
-    if can.code != Some(0) {
-        eprintln!("skipped: this system lets nobody mount in a namespace of their own");
+    if !lab.may_mount() {
         return;
     }
     lab.project(&["box"]);
@@ -704,7 +735,7 @@ fn a_full_disk_is_said_and_mended_by_room() {
         "train-1",
         "echo x >>~/launches",
     );
-    deployment.launcher = "nohup"; // screen gets no terminal in such a namespace
+    deployment.launcher = Launcher::Nohup; // screen gets no terminal in such a namespace
     let call = scripts::deploy(&deployment);
     let (mut full, mut size) = (0, 40);
     loop {
@@ -778,7 +809,7 @@ fn a_lock_left_by_a_killed_command_is_nobodys() {
         .join(format!(".git/{}.lock", refs.stdout.trim()));
     fs::write(&lock, "").expect("leave a lock");
     fs::remove_file(gate).expect("it was there");
-    lab.agile(&["wait", "--timeout", "30"]).succeeds();
+    lab.agile(&["wait", "--timeout", "300"]).succeeds();
     assert!(!lock.exists());
     assert!(lab.git(&["fsck", "--strict"]).succeeds().stderr.is_empty());
 }

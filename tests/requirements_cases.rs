@@ -128,5 +128,5 @@ fn every_case_is_right() {
         wrong.len(),
         wrong.join("\n")
     );
-    assert_eq!(count, 45);
+    assert_eq!(count, 49);
 }

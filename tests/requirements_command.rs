@@ -182,6 +182,16 @@ fn the_lock_is_made_by_uv() {
             .unwrap()
             .contains("--generate-hashes")
     );
+    sandbox.write(
+        "requirements.txt",
+        "--extra-index-url https://h/simple\nrequests==2.0\n",
+    );
+    lock().success();
+    let text = sandbox.read("requirements.lock");
+    assert!(
+        text.contains("\n--extra-index-url https://h/simple\nrequests==2.31.0"),
+        "{text}"
+    );
     sandbox.agile(&["requirements"]).success();
     let said = sandbox.agile(&["requirements", "--check"]);
     assert!(
@@ -260,4 +270,88 @@ fn what_a_call_loads_by_name_is_kept() {
         sandbox.agile(&["requirements", "--print"]).success(),
         "pandas\ntorch\n"
     );
+}
+
+#[test]
+fn the_standard_library_is_that_of_the_chosen_python() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "a.py",
+        "import tomllib, distutils, urllib2\nimport zoneinfo\n",
+    );
+    sandbox.git(&["add", "."]);
+    let print = || sandbox.agile(&["requirements", "--print"]);
+    assert_eq!(print().success(), "");
+    sandbox.write(
+        "pyproject.toml",
+        "[project]\nname = 'x'\nrequires-python = '>=3.12'\n",
+    );
+    assert_eq!(print().success(), "setuptools\n");
+    sandbox.write(".python-version", "3.8.18\n");
+    let said = print();
+    assert_eq!(said.out, "");
+    for module in ["tomllib", "zoneinfo"] {
+        let line = format!("nothing provides `{module}`: Python 3.");
+        assert!(said.err.contains(&line), "{}", said.err);
+    }
+    sandbox.write("agile.toml", "[environment]\npython = \"3.11\"\n");
+    let said = print();
+    assert_eq!((&*said.out, &*said.err), ("", ""));
+}
+
+#[test]
+fn what_the_code_installs_says_what_an_import_means() {
+    let sandbox = Sandbox::new();
+    let cell = |lines: &str| {
+        serde_json::json!({"cells": [{"cell_type": "code", "source": lines}]}).to_string()
+    };
+    let code =
+        "%pip install zq-plots\n!pip install git+https://h/o/CLIP.git\nimport zq_plots, clip";
+    sandbox.write("a.ipynb", cell(code));
+    sandbox.write("tool", "#!/usr/bin/env -S uv run\n# /// script\n# dependencies = [\"zq-tool\"]\n# ///\nimport zq_tool\n");
+    make_executable(&sandbox.root().join("tool"));
+    sandbox.write("bench/b.py", "import pytest_benchmark\n");
+    sandbox.write(
+        "agile.toml",
+        "[requirements]\ndevelopment = [\"bench/\"]\ndev_file = \"dev.txt\"\n",
+    );
+    sandbox.git(&["add", "."]);
+    let said = sandbox.agile(&["requirements"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert_eq!(sandbox.read("requirements.txt"), "zq-plots\nzq-tool\n");
+    assert_eq!(sandbox.read("dev.txt"), "pytest-benchmark\n");
+    let hint = "nothing provides `clip`: the code installs it from git+https://h/o/CLIP.git; add the line `clip @ git+https://h/o/CLIP.git`";
+    assert!(said.err.contains(hint), "{}", said.err);
+}
+
+#[test]
+fn a_version_of_another_index_is_said() {
+    let sandbox = Sandbox::new();
+    sandbox.install("torch", "2.1.0+cu121", &["torch"]);
+    sandbox.write("a.py", "import torch\n");
+    sandbox.git(&["add", "a.py"]);
+    let said = sandbox.agile(&["requirements"]);
+    assert_eq!(sandbox.read("requirements.txt"), "torch==2.1.0\n");
+    assert!(
+        said.err
+            .contains("torch 2.1.0+cu121 is installed, which the default index does not have"),
+        "{}",
+        said.err
+    );
+    assert!(
+        said.err
+            .contains("--extra-index-url https://download.pytorch.org/whl/cu121"),
+        "{}",
+        said.err
+    );
+    sandbox.write(
+        "requirements.txt",
+        "--extra-index-url https://h/whl/cu121\n",
+    );
+    let said = sandbox.agile(&["requirements"]);
+    assert_eq!(
+        sandbox.read("requirements.txt"),
+        "--extra-index-url https://h/whl/cu121\ntorch==2.1.0+cu121\n"
+    );
+    assert!(!said.err.contains("default index"), "{}", said.err);
 }

@@ -5,9 +5,11 @@
 use std::collections::BTreeSet;
 
 use git_agile::requirements::Pin;
+use git_agile::requirements::declared::names;
 use git_agile::requirements::document::Document;
 use git_agile::requirements::edit::{Wanted, edit};
 use git_agile::requirements::environment::{metadata, recorded};
+use git_agile::requirements::name::is_valid;
 use git_agile::requirements::notebook::scan_notebook;
 use git_agile::requirements::pyproject;
 use git_agile::requirements::scan::scan;
@@ -56,7 +58,7 @@ fn hold(count: u64, words: &[&str], most: usize, law: impl Fn(&[u8]) + Sync) {
     });
 }
 
-const PYTHON: [&str; 68] = [
+const PYTHON: [&str; 78] = [
     "import ",
     "from ",
     " import ",
@@ -125,6 +127,16 @@ const PYTHON: [&str; 68] = [
     "pass",
     "async ",
     "\x0c",
+    "!pip install ",
+    " -r ",
+    "&&",
+    "# /// script\n",
+    "# dependencies = [\"a\"]\n",
+    "# ///\n",
+    "# coding: shift_jis\n",
+    "# coding: gbk\n",
+    "sys.path.append(",
+    "extend_path(",
 ];
 
 #[test]
@@ -272,6 +284,42 @@ fn other_formats_survive_everything() {
         if let Some((once, _)) = pyproject::edit(&text, &wanted, Pin::Exact, |_| false) {
             let again = pyproject::edit(&once, &wanted, Pin::Exact, |_| false);
             assert_eq!(again.map(|(text, _)| text), Some(once));
+        }
+    });
+    let declarations = [
+        "install_requires",
+        "require",
+        "=",
+        "[",
+        "]",
+        "{",
+        "}",
+        "'a>=1'",
+        "\"",
+        "'",
+        "\n",
+        "  ",
+        "[options]\n",
+        "[options.extras_require]\n",
+        "- ",
+        "- pip:\n",
+        "[packages]\n",
+        "a = '*'\n",
+        "#",
+        "é",
+    ];
+    hold(runs(20_000) / 10, &declarations, 40, |text| {
+        let text = String::from_utf8_lossy(text);
+        for path in [
+            "setup.py",
+            "setup.cfg",
+            "Pipfile",
+            "environment.yml",
+            "requirements.in",
+        ] {
+            for name in names(path, &text) {
+                assert!(is_valid(&name), "{name}");
+            }
         }
     });
     let record = [

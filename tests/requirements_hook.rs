@@ -351,19 +351,183 @@ fn a_submodule_has_an_index_of_its_own() {
     );
 }
 
+/// libgit2 reads neither a split nor a sparse index: git is asked.
 #[test]
-fn an_index_that_cannot_be_read_loses_no_commit() {
+fn split_and_sparse_indexes() {
+    for sparse in [false, true] {
+        let sandbox = project();
+        sandbox.write("c.py", "import flask\n");
+        sandbox.write("far/away.txt", "x\n");
+        sandbox.git(&["add", "."]);
+        sandbox.git(&["commit", "-qm", "far"]);
+        if sparse {
+            sandbox.git(&["sparse-checkout", "set", "--cone", "--sparse-index", "near"]);
+        } else {
+            sandbox.git(&["update-index", "--split-index"]);
+        }
+        sandbox.write("b.py", "import numpy\n");
+        sandbox.git(&["add", "b.py"]);
+        let said = sandbox.try_git(&["commit", "-qm", "second"]);
+        assert_eq!(
+            said.err, "requirements.txt: +numpy==1.26.4\n",
+            "sparse: {sparse}"
+        );
+        assert_eq!(committed(&sandbox), format!("flask==3.0.0\n{BOTH}"));
+        assert_eq!(sandbox.git(&["status", "--porcelain"]), "");
+        sandbox.write("b.py", "import requests\n");
+        sandbox.write("c.py", "import flask as f\n");
+        sandbox.git(&["add", "c.py"]);
+        sandbox.git(&["commit", "-qm", "third", "b.py"]);
+        assert_eq!(committed(&sandbox), "flask==3.0.0\nrequests==2.31.0\n");
+        assert_eq!(
+            sandbox.git(&["status", "--porcelain"]),
+            "M  c.py\n",
+            "sparse: {sparse}"
+        );
+    }
+}
+
+/// pre-commit, prek and lefthook call the command itself: it writes the file, and they see that it changed.
+#[test]
+fn a_hook_manager_stages_nothing_of_ours() {
     let sandbox = project();
-    sandbox.git(&["update-index", "--split-index"]);
-    sandbox.write("b.py", "import numpy\n");
-    sandbox.git(&["add", "b.py"]);
-    let said = sandbox.try_git(&["commit", "-qm", "second"]);
-    assert_eq!(said.status, Some(0), "{said:?}");
+    let hook = sandbox.root().join(".git/hooks/pre-commit");
+    let program = env!("CARGO_BIN_EXE_git-agile");
+    std::fs::write(
+        &hook,
+        format!("#!/bin/sh\n'{program}' requirements && git diff --quiet\n"),
+    )
+    .unwrap();
+    sandbox.write("a.py", "import requests, numpy\n");
+    let said = sandbox.try_git(&["commit", "-qam", "second"]);
+    assert_eq!(said.status, Some(1), "{said:?}");
+    assert_eq!(
+        sandbox.git(&["show", ":requirements.txt"]),
+        "requests==2.31.0\n"
+    );
+    assert_eq!(sandbox.read("requirements.txt"), BOTH);
+    sandbox.git(&["commit", "-qam", "second"]);
+    assert_eq!(committed(&sandbox), BOTH);
+}
+
+#[test]
+fn a_damaged_cache_is_rebuilt_silently() {
+    let sandbox = project();
+    let folder = sandbox.root().join(".git/agile");
+    let cache = std::fs::read_dir(&folder)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let whole = std::fs::read(&cache).unwrap();
+    let mut turned = whole.clone();
+    turned[30] ^= 0x20;
+    let damages = [
+        b"".to_vec(),
+        b"\xff\0nonsense\n".repeat(3),
+        whole[..whole.len() / 2].to_vec(),
+        turned,
+    ];
+    for (number, damage) in damages.iter().enumerate() {
+        std::fs::write(&cache, damage).unwrap();
+        sandbox.write("b.py", format!("import numpy\n# {number}\n"));
+        sandbox.git(&["add", "b.py"]);
+        let said = sandbox.try_git(&["commit", "-qm", "next"]);
+        let expected = if number == 0 {
+            "requirements.txt: +numpy==1.26.4\n"
+        } else {
+            ""
+        };
+        assert_eq!((said.status, &*said.err), (Some(0), expected), "{number}");
+        assert_eq!(committed(&sandbox), BOTH);
+    }
+    // A folder in its place is no reason to fail either.
+    std::fs::remove_file(&cache).unwrap();
+    std::fs::create_dir(&cache).unwrap();
+    sandbox.write("b.py", "import flask\n");
+    sandbox.git(&["commit", "-qam", "last"]);
+    assert_eq!(committed(&sandbox), "flask==3.0.0\nrequests==2.31.0\n");
+}
+
+#[test]
+fn commits_at_once_share_the_cache() {
+    let sandbox = project();
+    let folders: Vec<_> = (0..6)
+        .map(|number| {
+            let folder = format!("../linked{number}");
+            sandbox.git(&["worktree", "add", "-q", &folder]);
+            sandbox.root().join(folder)
+        })
+        .collect();
+    for round in 0..4 {
+        std::thread::scope(|scope| {
+            for (number, folder) in folders.iter().enumerate() {
+                let sandbox = &sandbox;
+                scope.spawn(move || {
+                    let text = format!("import numpy\n# {round} {number}\n");
+                    std::fs::write(folder.join("b.py"), text).unwrap();
+                    let path = folder.to_str().unwrap();
+                    sandbox.git(&["-C", path, "add", "."]);
+                    sandbox.git(&["-C", path, "commit", "-qm", "next"]);
+                    assert_eq!(
+                        sandbox.git(&["-C", path, "show", "HEAD:requirements.txt"]),
+                        BOTH
+                    );
+                });
+            }
+        });
+    }
+    // Every line is whole.
+    let cache = std::fs::read_dir(sandbox.root().join(".git/agile"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    let text = std::fs::read_to_string(cache.path()).unwrap();
     assert!(
-        said.err.contains("warning: requirements are not looked at"),
+        text.lines()
+            .filter(|line| !line.is_empty())
+            .all(|line| line.split(' ').count() >= 3 && line.ends_with('}')),
+        "{text}"
+    );
+}
+
+/// The hook does not run for a clean merge: the push says what it left undone, and pushes.
+#[test]
+fn a_push_looks_at_what_the_hook_did_not_see() {
+    let sandbox = project();
+    sandbox.git(&["init", "-q", "--bare", "../remote.git"]);
+    sandbox.git(&["remote", "add", "origin", "../remote.git"]);
+    sandbox.write("b.py", "import numpy\n");
+    sandbox.write("agile.toml", "[push]\nlaunch = \"never\"\n");
+    sandbox.git(&["add", "b.py", "agile.toml"]);
+    sandbox.git(&["commit", "-qnm", "second"]);
+    let said = sandbox.agile(&["push", "origin", "main"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    for line in [
+        "warning: requirements.txt of HEAD does not match its code: +numpy==1.26.4\n",
+        "hint: git agile requirements && git commit -m 'Bring requirements.txt up to date' -- requirements.txt\n",
+    ] {
+        assert!(said.err.contains(line), "{line} in {}", said.err);
+    }
+    let check = "[push]\nlaunch = \"never\"\n[requirements]\nhook = \"check\"\n";
+    sandbox.write("agile.toml", check);
+    sandbox.git(&["add", "agile.toml"]);
+    sandbox.git(&["commit", "-qnm", "third"]);
+    let said = sandbox.agile(&["push", "origin", "main"]);
+    assert_eq!(said.status, Some(1), "{said:?}");
+    assert!(
+        said.err
+            .starts_with("error: requirements.txt of HEAD does not match"),
         "{}",
         said.err
     );
+    sandbox.agile(&["requirements"]).success();
+    sandbox.git(&["commit", "-qam", "fourth"]);
+    let said = sandbox.agile(&["push", "origin", "main"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert!(!said.err.contains("requirements.txt"), "{}", said.err);
 }
 
 /// Killed at any moment, the hook loses nothing, and the next commit goes through.

@@ -17,6 +17,8 @@ use ruff_text_size::{Ranged, TextSize};
 struct Oracle<'s> {
     source: &'s str,
     guarded: u32,
+    /// What the file calls the checks that it imports, and whether each is that of type checkers.
+    named: Vec<(String, bool)>,
     found: Vec<Import>,
 }
 
@@ -37,6 +39,35 @@ impl Oracle<'_> {
             line,
             guard,
         });
+    }
+
+    /// Notes what `import NAME as GIVEN` or `from MODULE import NAME as GIVEN` gives another name to.
+    fn name(&mut self, module: &str, name: &str, given: &str) {
+        let (check, typing) = asks(name);
+        let check = check
+            || module == "platform"
+            || matches!((module, name), ("sys", "version") | ("os", "name"));
+        if (check || typing) && asks(given) == (false, false) {
+            self.named.push((given.into(), typing));
+        }
+    }
+
+    /// What a condition says about its body and about what follows it.
+    fn condition(&self, test: &Expr) -> (bool, bool) {
+        let (mut check, mut typing) = (false, false);
+        for word in words(test) {
+            let asked = asks(&word);
+            let named = self.named.iter().find(|(name, _)| *name == word);
+            let dotted = word.ends_with("sys.version") || word.ends_with("os.name");
+            check |= asked.0 || dotted || named.is_some_and(|(_, typing)| !typing);
+            typing |= asked.1 || named.is_some_and(|(_, typing)| *typing);
+        }
+        let negated = matches!(test, Expr::UnaryOp(op) if op.op == ruff_python_ast::UnaryOp::Not);
+        match (check, typing) {
+            (true, _) => (true, true),
+            (false, true) => (!negated, negated),
+            _ => (false, false),
+        }
     }
 
     fn block(&mut self, body: &[Stmt], guarded: bool) {
@@ -71,10 +102,8 @@ fn words(expression: &Expr) -> Vec<String> {
     words.0
 }
 
-/// What a condition says about its body and about what follows it.
-fn condition(test: &Expr) -> (bool, bool) {
-    let words = words(test);
-    let has = |name: &str| words.iter().any(|word| word == name);
+/// Whether a name asks for the platform, a version or what is there, and whether for a type checker.
+fn asks(word: &str) -> (bool, bool) {
     let checks = [
         "platform",
         "version_info",
@@ -87,18 +116,9 @@ fn condition(test: &Expr) -> (bool, bool) {
         "python_version",
         "implementation",
     ];
-    let available =
-        |w: &String| w.ends_with("_available") || w.starts_with("is_") && w.ends_with("_version");
-    let dotted = |w: &String| w.ends_with("sys.version") || w.ends_with("os.name");
-    let check = checks.iter().any(|name| has(name))
-        || words.iter().any(available)
-        || words.iter().any(dotted);
-    let negated = matches!(test, Expr::UnaryOp(op) if op.op == ruff_python_ast::UnaryOp::Not);
-    match (check, has("TYPE_CHECKING")) {
-        (true, _) => (true, true),
-        (false, true) => (!negated, negated),
-        _ => (false, false),
-    }
+    let available = word.ends_with("_available") && word != "is_available"
+        || word.starts_with("is_") && word.ends_with("_version");
+    (checks.contains(&word) || available, word == "TYPE_CHECKING")
 }
 
 fn catches(handler: &ExceptHandler) -> bool {
@@ -121,13 +141,21 @@ impl<'a> Visitor<'a> for Oracle<'_> {
         match statement {
             Stmt::Import(import) => {
                 for alias in &import.names {
+                    if let Some(given) = &alias.asname {
+                        self.name("", &alias.name, given);
+                    }
                     self.add(import.start(), &alias.name, Vec::new(), false);
                 }
             }
-            Stmt::ImportFrom(import) if import.level == 0 => {
+            Stmt::ImportFrom(import) => {
+                let module = import.module.as_deref().filter(|_| import.level == 0);
+                for alias in &import.names {
+                    let given = alias.asname.as_ref().unwrap_or(&alias.name);
+                    self.name(module.unwrap_or_default(), &alias.name, given);
+                }
                 let names = import.names.iter().map(|alias| alias.name.to_string());
                 let names = names.filter(|name| name != "*").collect();
-                if let Some(module) = &import.module {
+                if let Some(module) = module {
                     self.add(import.start(), module, names, false);
                 }
             }
@@ -144,14 +172,14 @@ impl<'a> Visitor<'a> for Oracle<'_> {
                 self.block(&block.finalbody, false);
             }
             Stmt::If(block) => {
-                let (body, mut rest) = condition(&block.test);
+                let (body, mut rest) = self.condition(&block.test);
                 self.visit_expr(&block.test);
                 self.block(&block.body, body);
                 for ElifElseClause { test, body, .. } in &block.elif_else_clauses {
                     match test {
                         Some(test) => {
                             self.visit_expr(test);
-                            let (here, after) = condition(test);
+                            let (here, after) = self.condition(test);
                             self.block(body, rest || here);
                             rest = rest || after;
                         }
@@ -185,6 +213,11 @@ impl<'a> Visitor<'a> for Oracle<'_> {
     }
 
     fn visit_expr(&mut self, expression: &'a Expr) {
+        // Fields of f-strings hold no statement, and the scanner passes them by: what a call there imports
+        // dynamically counts neither way.
+        if matches!(expression, Expr::FString(_) | Expr::TString(_)) {
+            return;
+        }
         if let Expr::Call(call) = expression {
             let name = match &*call.func {
                 Expr::Name(name) => name.id.as_str(),
@@ -215,6 +248,7 @@ fn expected(source: &str) -> Option<Vec<Import>> {
     let mut oracle = Oracle {
         source,
         guarded: 0,
+        named: Vec::new(),
         found: Vec::new(),
     };
     parsed

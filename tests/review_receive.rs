@@ -4,13 +4,14 @@ mod review_support;
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use git_agile::error::Kind;
-use git_agile::review::{Digest, Limits, Nonce, Reason};
+use git_agile::review::{self, Ask, Digest, Limits, Nonce, Reason};
 use review_support::{Lab, RUN, reasons, refused};
 
 #[test]
@@ -315,7 +316,182 @@ fn large_files_and_fetches_are_refused_unread() {
         ..Limits::default()
     };
     let report = lab.fetch().unwrap();
-    assert!(matches!(refused(&report, "."), Some(Reason::Run(_))));
+    assert_eq!(refused(&report, "."), Some(Reason::Many));
+}
+
+/// What a file holds and how much of the disk it takes, in bytes.
+fn on_disk(path: &std::path::Path) -> (u64, u64) {
+    let meta = fs::metadata(path).unwrap();
+    (meta.len(), meta.blocks() * 512)
+}
+
+#[test]
+fn holes_stay_holes() {
+    let lab = Lab::with(&[("a", "1")]);
+    let sparse = |name: &str, size: u64, at: &[u64]| {
+        let file = fs::File::create(lab.code().join(name)).unwrap();
+        file.set_len(size).unwrap();
+        at.iter()
+            .for_each(|at| file.write_all_at(b"data", *at).unwrap());
+    };
+    sparse("large", 5 << 30, &[0, 4 << 30]);
+    sparse("hollow", 1 << 20, &[]);
+    sparse("end", 3_000_000, &[2_999_996]);
+    lab.write("zeros", vec![0; 3 << 20]);
+    let manifest = lab.manifest().unwrap();
+    let file = |name: &str| {
+        let files = &manifest.runs[0].files;
+        files
+            .iter()
+            .find(|file| file.path.as_bytes() == name.as_bytes())
+            .unwrap()
+            .clone()
+    };
+    assert!(file("large").real < 1 << 20, "{:?}", file("large"));
+    let (plan, there) = lab.prepare(manifest.clone()).unwrap();
+    let nonce = Nonce::fresh().unwrap();
+    let bytes = lab.send_bytes(&nonce, &plan);
+    assert!(bytes.len() < 1 << 20, "{} bytes were sent", bytes.len());
+    let report = lab.receive(&bytes, &nonce, plan, there).unwrap();
+    assert_eq!(reasons(&report), []);
+    for name in ["large", "hollow", "end", "zeros"] {
+        let (size, taken) = on_disk(&lab.home().join(name));
+        assert_eq!(size, file(name).size, "{name}");
+        assert!(taken < 1 << 20, "{name} takes {taken}");
+    }
+    let mut data = [0; 4];
+    let large = fs::File::open(lab.home().join("large")).unwrap();
+    large.read_exact_at(&mut data, 4 << 30).unwrap();
+    assert_eq!(&data, b"data");
+    assert_eq!(lab.read("end"), fs::read(lab.code().join("end")).unwrap());
+    assert_eq!(lab.fetch().unwrap().up_to_date, 5);
+}
+
+/// Cut anywhere, a large file goes on where it stopped; what is verified is the whole.
+#[test]
+fn a_cut_file_is_continued() {
+    let lab = Lab::with(&[("small", "1")]);
+    let mut content = vec![0; 8 << 20];
+    fs::File::open("/dev/urandom")
+        .unwrap()
+        .read_exact(&mut content)
+        .unwrap();
+    lab.write("model.pt", &content);
+    lab.write("twin.pt", &content);
+    let sent = |plan: &review::Plan| {
+        let nonce = Nonce::fresh().unwrap();
+        let bytes = lab.send_bytes(&nonce, plan);
+        (nonce, bytes)
+    };
+    let whole = 2 * content.len();
+    for cut in 1..20 {
+        let at = whole * cut / 20;
+        let (plan, there) = lab.prepare(lab.manifest().unwrap()).unwrap();
+        let (nonce, bytes) = sent(&plan);
+        lab.receive(&bytes[..at], &nonce, plan, there).unwrap_err();
+        assert!(lab.files().iter().all(|name| name.starts_with(".agile-")
+            || lab.read(name) == fs::read(lab.code().join(name)).unwrap()));
+        let (plan, there) = lab.prepare(lab.manifest().unwrap()).unwrap();
+        let (nonce, bytes) = sent(&plan);
+        assert!(
+            bytes.len() < whole - at + (600 << 10),
+            "{} again after {at}",
+            bytes.len()
+        );
+        let report = lab.receive(&bytes, &nonce, plan, there).unwrap();
+        assert_eq!(reasons(&report), []);
+        assert_eq!(lab.files(), ["model.pt", "small", "twin.pt"]);
+        assert!(lab.read("model.pt") == content && lab.read("twin.pt") == content);
+        fs::remove_dir_all(lab.home()).unwrap();
+        fs::remove_file(lab.index()).unwrap();
+    }
+}
+
+#[test]
+fn a_damaged_or_old_part_is_not_continued() {
+    let lab = Lab::with(&[("model.pt", &"x".repeat(3 << 20))]);
+    let cut = || {
+        let (plan, there) = lab.prepare(lab.manifest().unwrap()).unwrap();
+        let nonce = Nonce::fresh().unwrap();
+        let mut bytes = lab.send_bytes(&nonce, &plan);
+        bytes.truncate(bytes.len() / 2);
+        lab.receive(&bytes, &nonce, plan, there).unwrap_err();
+        let part = lab.files().remove(0);
+        assert!(
+            part.starts_with(".agile-") && part.ends_with(".part"),
+            "{part}"
+        );
+        lab.home().join(part)
+    };
+    // Damaged on the disk: noticed at the end, and then it begins again.
+    let part = cut();
+    fs::File::options()
+        .write(true)
+        .open(&part)
+        .unwrap()
+        .write_all_at(b"y", 5)
+        .unwrap();
+    let report = lab.fetch().unwrap();
+    assert_eq!(
+        reasons(&report),
+        [("model.pt".to_string(), Reason::Changed)]
+    );
+    assert!(lab.files().is_empty());
+    assert_eq!(lab.fetch().unwrap().files, 1);
+    // The file is another one by now.
+    fs::remove_dir_all(lab.home()).unwrap();
+    let part = cut();
+    lab.write("model.pt", "y".repeat(3 << 20));
+    assert_eq!(lab.fetch().unwrap().files, 1);
+    assert!(!part.exists() && lab.read("model.pt") == "y".repeat(3 << 20).as_bytes());
+    // A link in its place is not followed.
+    fs::remove_dir_all(lab.home()).unwrap();
+    let part = cut();
+    fs::remove_file(&part).unwrap();
+    symlink(lab.temp.path().join("decoy"), &part).unwrap();
+    let before = lab.outside();
+    assert_eq!(lab.fetch().unwrap().files, 1);
+    assert_eq!(lab.outside(), before);
+}
+
+#[test]
+fn a_part_can_be_chosen() {
+    let mut lab = Lab::with(&[
+        ("a/x.txt", "1"),
+        ("a/x.pt", "22"),
+        ("b/x.txt", "1"),
+        ("b/y.pt", "1"),
+    ]);
+    fs::write(lab.run_folder().join("log"), "out").unwrap();
+    let mut files = |only: &[&str]| {
+        lab.only = only.iter().map(|p| p.to_string()).collect();
+        let _ = fs::remove_dir_all(lab.home());
+        assert_eq!(reasons(&lab.fetch().unwrap()), []);
+        lab.files()
+    };
+    assert_eq!(files(&["*.pt"]), ["a/x.pt", "b/y.pt"]);
+    assert_eq!(files(&["a/", "log", "!*.pt"]), ["a/x.txt", "log"]);
+    assert_eq!(files(&["*", "!/b"]), ["a/x.pt", "a/x.txt", "log"]);
+    assert_eq!(files(&["nothing"]), [] as [&str; 0]);
+}
+
+#[test]
+fn what_a_running_run_writes_is_left() {
+    let mut lab = Lab::with(&[("old", "1"), ("new", "1")]);
+    fs::write(lab.run_folder().join("log"), "out").unwrap();
+    lab.is_moving = true;
+    let an_hour = SystemTime::now() - Duration::from_secs(3600);
+    let old = fs::File::options()
+        .write(true)
+        .open(lab.code().join("old"))
+        .unwrap();
+    old.set_modified(an_hour).unwrap();
+    let report = lab.fetch().unwrap();
+    assert_eq!(reasons(&report), [("new".to_string(), Reason::Moving)]);
+    assert_eq!(lab.files(), ["log", "old"]);
+    lab.is_moving = false;
+    assert_eq!(lab.fetch().unwrap().files, 1);
+    assert_eq!(lab.files(), ["log", "new", "old"]);
 }
 
 #[test]
@@ -572,6 +748,98 @@ fn noise_around_the_answer_is_skipped() {
     bytes.extend(b"logout\n");
     assert_eq!(lab.receive(&bytes, &nonce, plan, there).unwrap().files, 1);
     assert_eq!(lab.files(), [OsStr::from_bytes(b"a").to_str().unwrap()]);
+}
+
+/// Where nothing has changed, the server says no more than that, and believes nothing that is too new.
+#[test]
+fn nothing_changed_is_said_in_a_word() {
+    let lab = Lab::new();
+    lab.launch();
+    for i in 0..300 {
+        lab.write(format!("results/{i}.txt"), format!("{i}"));
+    }
+    assert_eq!(lab.fetch().unwrap().files, 300);
+    // Changed a moment ago: it may change again without a trace.
+    assert_eq!(lab.ask(), Ask::List);
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    assert_eq!(lab.fetch().unwrap().up_to_date, 300);
+    let ask = lab.ask();
+    assert!(matches!(ask, Ask::Unless(_)), "{ask:?}");
+    let (bytes, nonce) = lab.asked(ask);
+    assert!(bytes.len() < 400, "{}", bytes.len());
+    assert_eq!(lab.take(&bytes, &nonce, ask).unwrap().up_to_date, 300);
+
+    // A change there.
+    lab.write("results/7.txt", "8");
+    let (bytes, nonce) = lab.asked(ask);
+    let report = lab.take(&bytes, &nonce, ask).unwrap();
+    assert_eq!((report.files, report.up_to_date), (1, 299));
+    assert_eq!(lab.read("results/7.txt"), b"8");
+    // A file that is gone there stays here, and is the state from then on.
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    fs::remove_file(lab.code().join("results/8.txt")).unwrap();
+    assert_eq!(lab.fetch().unwrap().up_to_date, 299);
+    assert!(matches!(lab.ask(), Ask::Unless(_)));
+    // Something touched or removed here.
+    lab.write_home("results/9.txt", "mine");
+    assert_eq!((lab.untouched(), lab.ask()), (None, Ask::List));
+    assert_eq!(lab.fetch().unwrap().files, 0);
+    assert_eq!(lab.read("results/9.txt"), b"mine");
+    fs::remove_file(lab.home().join("results/9.txt")).unwrap();
+    assert_eq!(lab.ask(), Ask::List);
+    assert_eq!(lab.fetch().unwrap().files, 1);
+    assert!(matches!(lab.ask(), Ask::Unless(_)));
+    // What was refused is said every time.
+    symlink("/etc/passwd", lab.code().join("link")).unwrap();
+    for _ in 0..2 {
+        assert_eq!(refused(&lab.fetch().unwrap(), "link"), Some(Reason::Link));
+        assert_eq!(lab.ask(), Ask::List);
+    }
+}
+
+#[test]
+fn what_is_too_large_is_not_sent() {
+    let mut lab = Lab::with(&[("fine", "1")]);
+    let mut content = vec![0; 100_000];
+    fs::File::open("/dev/urandom")
+        .unwrap()
+        .read_exact(&mut content)
+        .unwrap();
+    lab.write("large", &content);
+    lab.limits.file = 1000;
+    let (bytes, nonce) = lab.asked(Ask::Contents);
+    assert!(bytes.len() < 2000, "{}", bytes.len());
+    let report = lab.take(&bytes, &nonce, Ask::Contents).unwrap();
+    assert_eq!(reasons(&report), [("large".to_string(), Reason::Large)]);
+    assert_eq!(lab.files(), ["fine"]);
+}
+
+/// Without libzstd, what every Python has packs.
+#[test]
+fn a_server_without_zstd_packs_all_the_same() {
+    let lab = Lab::with(&[("a.txt", &"text ".repeat(200_000))]);
+    let nonce = Nonce::fresh().unwrap();
+    let asks = [Ask::Contents];
+    let arguments = review::fetch_arguments(&nonce, &lab.sources(), &asks, &lab.limits);
+    let without = format!(
+        "import sys; sys.modules['ctypes'] = None\n{}",
+        review::PROGRAM
+    );
+    for (program, kind) in [(without.as_str(), "deflate "), (review::PROGRAM, "zstd ")] {
+        let out = Command::new("python3")
+            .args(["-I", "-S", "-c", program])
+            .args(&arguments)
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&out.stderr), "");
+        let has = |word: &str| memchr::memmem::find(&out.stdout, word.as_bytes()).is_some();
+        // Not every system has libzstd.
+        assert!(has(kind) || kind == "zstd " && has("deflate "));
+        assert!(out.stdout.len() < 100_000);
+        let report = lab.take(&out.stdout, &nonce, Ask::Contents).unwrap();
+        assert_eq!((report.files, lab.read("a.txt").len()), (1, 1_000_000));
+        fs::remove_dir_all(lab.home()).unwrap();
+    }
 }
 
 /// A small file system in place of the work tree; needs root.

@@ -1,10 +1,6 @@
-//! Agreement to servers, and the connections that it allows.
-
-use futures_util::{StreamExt, stream};
+//! Agreement to servers.
 
 use super::Context;
-use super::look::JOBS;
-use crate::deployment::connection::{Asking, Connection};
 use crate::deployment::trust::{Agreement, Agreements, Trust};
 use crate::development::push::{fetch_url, git_host};
 use crate::development::repository::Repository;
@@ -111,49 +107,4 @@ pub fn default_git_host(repository: &Repository, config: &Config) -> Result<Stri
         }
         url => url.map(|url| git_host(&url)),
     }
-}
-
-/// Opens the connections that pushing HEAD will need, while the push is running, and asks nothing. What fails here
-/// fails again, and is said, when it is needed.
-pub fn connect_ahead(repository: &Repository, config: &Config) {
-    let Ok(agreements) = Agreements::load() else {
-        return;
-    };
-    let Ok(host) = default_git_host(repository, config) else {
-        return;
-    };
-    let is_used = |server: &&Server| {
-        config
-            .experiments
-            .values()
-            .any(|experiment| experiment.on_push && experiment.servers.contains(&server.name))
-    };
-    let is_agreed = |server: &&Server| {
-        agreements.check(&Agreement::for_server(
-            repository.common_dir(),
-            server,
-            &host,
-        )) == Trust::Agreed
-    };
-    let servers: Vec<Server> = config
-        .servers
-        .values()
-        .filter(is_used)
-        .filter(is_agreed)
-        .cloned()
-        .collect();
-    std::thread::spawn(move || {
-        let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-        else {
-            return;
-        };
-        runtime.block_on(async {
-            let open = servers
-                .iter()
-                .map(|server| Connection::open(server, Asking::Never));
-            let _: Vec<_> = stream::iter(open).buffered(JOBS).collect().await;
-        });
-    });
 }

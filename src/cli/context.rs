@@ -5,8 +5,11 @@ use std::future::Future;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use git2::Oid;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
 use crate::development::repository::Repository;
 use crate::error::{Context as _, Error, Result};
@@ -17,9 +20,27 @@ use crate::terminal::{Output, clean};
 pub struct Context {
     /// The one way to print.
     pub output: Output,
+    runtime: OnceLock<Runtime>,
+}
+
+impl Drop for Context {
+    /// What is still under way has no one to tell.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Context {
+    /// Surroundings that print to `output`.
+    pub fn new(output: Output) -> Self {
+        Context {
+            output,
+            runtime: OnceLock::new(),
+        }
+    }
+
     /// The repository at hand.
     ///
     /// # Errors
@@ -34,6 +55,19 @@ impl Context {
     /// # Errors
     /// [`Kind::Config`](crate::error::Kind::Config) when the commit has no `agile.toml`, or as [`load`].
     pub fn config(&self, repository: &Repository, commit: Oid) -> Result<Config> {
+        self.config_over(repository, commit, None)
+    }
+
+    /// The same, over a layer that all others win against.
+    ///
+    /// # Errors
+    /// As [`Context::config`].
+    pub fn config_over(
+        &self,
+        repository: &Repository,
+        commit: Oid,
+        base: Option<Layer>,
+    ) -> Result<Config> {
         let committed = repository.file_at(commit, "agile.toml")?.ok_or_else(|| {
             let short = &commit.to_string()[..7];
             let error = Error::config(format!("there is no agile.toml in commit {short}"));
@@ -45,7 +79,7 @@ impl Context {
                 error.hint("git agile init")
             }
         })?;
-        let mut layers = Vec::new();
+        let mut layers: Vec<Layer> = base.into_iter().collect();
         if let Some(path) = personal_file()
             && let Ok(content) = fs::read(&path)
         {
@@ -75,12 +109,33 @@ impl Context {
     /// # Errors
     /// What `future` gives, and [`Kind::Step`](crate::error::Kind::Step) when the system lacks what it needs.
     pub fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        runtime
-            .or_step(|| "cannot wait for events".into())?
-            .block_on(future)
+        self.runtime()?.block_on(future)
+    }
+
+    /// Begins `future`, which goes on beside everything else and ends with the command.
+    ///
+    /// # Errors
+    /// [`Kind::Step`](crate::error::Kind::Step) when the system lacks what it needs.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Result<JoinHandle<T>> {
+        Ok(self.runtime()?.spawn(future))
+    }
+
+    fn runtime(&self) -> Result<&Runtime> {
+        if self.runtime.get().is_none() {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .or_step(|| "cannot wait for events".into())?;
+            // Somebody who was faster has set one just as good.
+            let _ = self.runtime.set(runtime);
+        }
+        self.runtime
+            .get()
+            .ok_or_else(|| Error::step("cannot wait for events"))
     }
 
     /// Whether a person can be asked.

@@ -106,7 +106,7 @@ impl Demo<'_> {
         )?;
         self.shell(
             &self.project,
-            &["git", "agile", "push", "-q", "-u", "origin", "main"],
+            &["git", "agile", "push", "-u", "origin", "main"],
         )?;
 
         self.tell("The runs go on by themselves; this terminal could be closed.");

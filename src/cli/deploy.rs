@@ -4,22 +4,28 @@ use clap::Args;
 use futures_util::{StreamExt, stream};
 use git2::Oid;
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::task::JoinHandle;
 
 use super::Context;
 use super::agree::agree_to;
-use super::look::{JOBS, now};
+use super::ahead::{Ahead, Ready};
+use super::foresee;
+use super::look::{self, jobs, now};
 use super::plan::{self, Request, Share};
 use super::status::{parameters, state_word};
 use crate::deployment::connection::{Asking, Connection};
-use crate::deployment::deploy::{Outcome, Report, deployment, report};
-use crate::deployment::direct::send_commit;
-use crate::deployment::observe::{Deed, learn};
+use crate::deployment::deploy::{Origin, Outcome, Report, deployment, report};
+use crate::deployment::direct::{Parcel, is_to_be_sent_again, send_commit};
+use crate::deployment::doctor::{ENDS_SESSIONS, linger_hint};
+use crate::deployment::observe::Deed;
 use crate::deployment::scripts;
+use crate::development::contents::{lfs_files, lfs_folder, submodules};
+use crate::development::credential::credential;
 use crate::development::push::{fetch_url, git_host};
 use crate::development::records::{self};
 use crate::development::repository::Repository;
 use crate::error::{Error, Result};
-use crate::model::config::{Config, Server, Source};
+use crate::model::config::{Server, Source};
 use crate::model::names::ParamName;
 use crate::model::run::Known;
 use crate::model::value::Value;
@@ -43,9 +49,13 @@ pub struct DeployArgs {
     /// Launch again what has been launched before, as new attempts
     #[arg(long)]
     again: bool,
-    /// Say what would be launched where, and contact nobody
+    /// Say what would be done where: what is there already, what would be sent, fetched and built, and the runs. Servers
+    /// are looked at, and nothing is changed
     #[arg(long)]
     dry_run: bool,
+    /// With --dry-run: print a JSON array, one object a server
+    #[arg(long, requires = "dry_run")]
+    json: bool,
 }
 
 fn parse_set(text: &str) -> Result<(ParamName, Value), String> {
@@ -82,9 +92,10 @@ pub fn run(args: DeployArgs, ctx: &Context) -> Result<()> {
     };
     let plan = plan::plan(ctx, &repository, &config, &request)?;
     if args.dry_run {
-        return plan::show(ctx, &plan);
+        return foresee::run(ctx, &repository, &request, &plan, args.json);
     }
-    execute(ctx, &repository, &config, &request, plan)
+    let ahead = &mut Ahead::default();
+    execute(ctx, &repository, &request, plan, ahead)
 }
 
 /// Says that what is not committed is not deployed.
@@ -103,30 +114,35 @@ pub fn warn_dirty(ctx: &Context, repository: &Repository, commit: Oid) {
     }
 }
 
-/// Launches what `request` means on all its servers at once, and says per server what happened.
+/// Launches what `request` means on all its servers at once, over the connections that are `ahead`, and says per server
+/// what happened.
 ///
 /// # Errors
 /// [`Kind`](crate::error::Kind) `Config` or `Usage` before anything is contacted; `Unreachable` or `Step` when
 /// something is not launched that should be. One server's failure does not stop the others.
-pub fn deploy(ctx: &Context, repository: &Repository, request: &Request) -> Result<()> {
-    let config = ctx.config(repository, request.commit)?;
-    let plan = plan::plan(ctx, repository, &config, request)?;
-    execute(ctx, repository, &config, request, plan)
-}
-
-fn execute(
+pub fn deploy(
     ctx: &Context,
     repository: &Repository,
-    config: &Config,
+    request: &Request,
+    ahead: &mut Ahead,
+) -> Result<()> {
+    let config = ctx.config(repository, request.commit)?;
+    let plan = plan::plan(ctx, repository, &config, request)?;
+    execute(ctx, repository, request, plan, ahead)
+}
+
+/// Carries out `plan`, as [`deploy`] does.
+///
+/// # Errors
+/// As [`deploy`].
+pub fn execute(
+    ctx: &Context,
+    repository: &Repository,
     request: &Request,
     plan: Vec<Share>,
+    ahead: &mut Ahead,
 ) -> Result<()> {
-    let is_direct = |share: &Share| share.server.source == Source::Direct;
-    let url = match plan.iter().all(is_direct) {
-        // Nobody fetches, so the repository may have no remote at all.
-        true => String::new(),
-        false => fetch_url(repository, &request.remote)?,
-    };
+    let url = url(repository, request, &plan)?;
     for record in plan.iter().flat_map(|share| &share.ended) {
         let state = state_word(&record.known);
         ctx.output.say(&format!(
@@ -142,7 +158,10 @@ fn execute(
     let agreed = agree_to(ctx, repository, &servers, &git_host(&url));
 
     let (mut contacted, mut failures) = (Vec::new(), Vec::new());
-    for (share, agreed) in shares.into_iter().zip(agreed) {
+    for (mut share, agreed) in shares.into_iter().zip(agreed) {
+        if share.is_sent_anyway {
+            share.server.source = Source::Direct;
+        }
         match agreed {
             Ok(()) => contacted.push(share),
             Err(error) => failures.push(error),
@@ -159,13 +178,31 @@ fn execute(
         }
     }
     records::sync(repository);
+    let lfs_files = lfs_files(repository, request.commit)?;
+    let credential = match contacted.iter().all(Share::is_sent) {
+        true => None,
+        false => credential(repository, &request.remote)?,
+    };
+    let origin = Origin {
+        url,
+        credential,
+        branch: request.branch.clone(),
+        submodules: submodules(repository, request.commit, &request.remote)?,
+        lfs_files,
+    };
     let results = ctx.block_on(async {
-        let url = &url;
-        let all = contacted.iter().map(|share| async move {
-            let result = on_server(ctx, repository, config, share, url, &request.branch).await;
-            (share, result)
+        let origin = &origin;
+        let all = contacted.iter().map(|share| {
+            let ready = ahead.take(&share.server);
+            async move {
+                let result = on_server(ctx, repository, share, origin, ready).await;
+                (share, result)
+            }
         });
-        Ok(stream::iter(all).buffered(JOBS).collect::<Vec<_>>().await)
+        Ok(stream::iter(all)
+            .buffered(jobs()?)
+            .collect::<Vec<_>>()
+            .await)
     })?;
     for (share, result) in results {
         match result {
@@ -174,6 +211,14 @@ fn execute(
         }
     }
     conclude(ctx, failures)
+}
+
+/// Where servers fetch from; empty where none does, so that the repository may have no remote at all.
+pub fn url(repository: &Repository, request: &Request, plan: &[Share]) -> Result<String> {
+    match fetch_url(repository, &request.remote) {
+        Err(_) if plan.iter().all(Share::is_sent) => Ok(String::new()),
+        url => url,
+    }
 }
 
 /// Prints what failed; the worst of it decides the exit status.
@@ -197,10 +242,9 @@ pub fn conclude(ctx: &Context, failures: Vec<Error>) -> Result<()> {
 async fn on_server(
     ctx: &Context,
     repository: &Repository,
-    config: &Config,
     share: &Share,
-    url: &str,
-    branch: &str,
+    origin: &Origin,
+    ready: Option<JoinHandle<Result<Ready>>>,
 ) -> Result<Report> {
     let server = &share.server;
     let bar = ctx.output.progress().add(ProgressBar::new_spinner());
@@ -211,27 +255,69 @@ async fn on_server(
     bar.set_message("connecting");
     bar.enable_steady_tick(std::time::Duration::from_millis(120));
     let result = async {
-        let call = scripts::deploy(&deployment(config, server, url, branch, &share.asked)?);
+        let call = scripts::deploy(&deployment(&share.recipe, server, origin, &share.asked)?);
         let ids: Vec<_> = share.asked.iter().map(|run| run.id.clone()).collect();
-        let mut connection = match Connection::open(server, Asking::OnTerminal(&ctx.output)).await {
-            Ok(connection) => connection,
+        let Ready {
+            mut connection,
+            sent,
+        } = match connect(ctx, server, ready).await {
+            Ok(ready) => ready,
             Err(error) => return Ok(Report::not_contacted(&ids, error)),
         };
-        if server.source == Source::Direct
-            && let Some(run) = share.asked.first()
+        let parcel = parcel(repository, share, origin);
+        if let Some(parcel) = parcel
+            .as_ref()
+            .filter(|it| sent.as_ref() != Some(&it.commit))
         {
-            bar.set_message(format!("sending {}", run.commit.short()));
-            send_commit(&connection, repository.root(), &run.commit).await?;
+            bar.set_message(format!("sending {}", parcel.commit.short()));
+            send_commit(&mut connection, parcel).await?;
         }
-        let answer = connection
-            .call(&call, |text| bar.set_message(clean(text)))
-            .await?;
-        Ok(report(server, url, &ids, &answer))
+        let mut say = |text: &str| bar.set_message(clean(text));
+        let mut answer = connection.call(&call, &mut say).await?;
+        if let Some(parcel) = parcel.filter(|_| is_to_be_sent_again(&answer)) {
+            say("sending all of it anew");
+            send_commit(&mut connection, &parcel).await?;
+            answer = connection.call(&call, say).await?;
+        }
+        Ok(report(server, origin, &ids, &answer))
     }
     .await;
     bar.finish_and_clear();
     ctx.output.progress().remove(&bar);
     result
+}
+
+/// What is sent from here, where the server does not fetch.
+fn parcel(repository: &Repository, share: &Share, origin: &Origin) -> Option<Parcel> {
+    let run = share.asked.first().filter(|_| share.is_sent())?;
+    Some(Parcel {
+        root: repository.root().to_path_buf(),
+        commit: run.commit.clone(),
+        submodules: origin.submodules.clone(),
+        lfs_files: origin.lfs_files.clone(),
+        lfs_folder: lfs_folder(repository),
+    })
+}
+
+/// The connection that is `ready`, else a new one, for which the person may be asked.
+async fn connect(
+    ctx: &Context,
+    server: &Server,
+    ready: Option<JoinHandle<Result<Ready>>>,
+) -> Result<Ready> {
+    if let Some(ready) = ready
+        && let Ok(Ok(ready)) = ready.await
+    {
+        return Ok(ready);
+    }
+    let connection = Connection::open(server, Asking::OnTerminal(&ctx.output)).await?;
+    Ok(Ready {
+        connection: match server.source {
+            Source::Origin => connection.lending_agent(),
+            Source::Direct => connection,
+        },
+        sent: None,
+    })
 }
 
 /// Records what a server said, tells the person, and gives what went wrong.
@@ -243,7 +329,8 @@ fn take_in(
 ) -> Result<Vec<Error>> {
     let server = &share.server;
     let time = now();
-    let (mut lines, mut failures, mut started) = (Vec::new(), Vec::new(), 0);
+    let (mut lines, mut failures, mut started) = (Vec::new(), report.doubts, 0);
+    let mut verb = "started";
     let mut failed = Vec::new();
     for (run, (id, outcome)) in share.asked.iter().zip(report.runs) {
         let why = match (&outcome, &report.failure) {
@@ -259,11 +346,13 @@ fn take_in(
             records::update(repository, &id, &[], |known| known.unlaunched(Some(why)))?;
         }
         match outcome {
-            Outcome::There(deed, facts) => {
-                let learnt = records::update(repository, &id, &[], |known| {
-                    learn(known, facts.as_ref(), time)
-                })?;
-                if deed == Deed::Started {
+            Outcome::There(sighting) => {
+                let learnt = look::take_in(repository, &id, &sighting, time)?;
+                let deed = sighting.deed;
+                if deed == Deed::Submitted {
+                    verb = "submitted to Slurm";
+                }
+                if matches!(deed, Deed::Started | Deed::Submitted) {
                     started += 1;
                     lines.push(format!("  {id}  {}", parameters(run)));
                 } else if deed == Deed::Queued {
@@ -293,7 +382,7 @@ fn take_in(
     if !lines.is_empty() {
         let head = match started {
             0 => format!("{}: nothing new to start", server.name),
-            _ => format!("{}: {} started{built}", server.name, count(started, "run")),
+            _ => format!("{}: {} {verb}{built}", server.name, count(started, "run")),
         };
         ctx.output
             .say(&ctx.output.paint(Stream::Talk, Style::Good, &head));
@@ -306,6 +395,23 @@ fn take_in(
                 lines.len() - 20
             ));
         }
+    }
+    for (url, sum) in report.unchecked {
+        let data = share.asked.iter().flat_map(|run| &run.data);
+        if let Some((name, _)) = data.into_iter().find(|(_, set)| set.url == url) {
+            ctx.output.warn(&format!(
+                "{}: data.{name} has no sha256; what was downloaded now is taken as the right one",
+                server.name
+            ));
+            ctx.output.hint(&clean(&format!(
+                "sha256 = \"{sum}\" in [data.{name}] makes every server check it"
+            )));
+        }
+    }
+    if let Some(person) = &report.ends_sessions_of {
+        ctx.output
+            .warn(&format!("{}: {ENDS_SESSIONS}", server.name));
+        ctx.output.hint(&linger_hint(server, person));
     }
     failures.extend(failed.into_iter().map(|(error, times)| match times {
         1 => error,

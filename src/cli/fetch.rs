@@ -1,31 +1,33 @@
 //! `git agile fetch-results`.
 
-use std::io::{Read, Seek, SeekFrom};
+mod transfer;
+
+use std::collections::BTreeSet;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use futures_util::{StreamExt, stream};
-use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
+use indicatif::ProgressBar;
+use serde::{Serialize, Serializer};
 
 use super::Context;
-use super::look::{JOBS, check_trust, look, now, server_of, warn_unseen};
+use super::look::{jobs, look, now, server_of, warn_unseen};
 use super::select::Selection;
 use super::status::state_word;
-use crate::deployment::connection::{Asking, Connection};
-use crate::deployment::scripts;
+use crate::deployment::connection::Asking;
 use crate::deployment::trust::Agreements;
 use crate::development::records::{self, Attachment, Record};
 use crate::development::repository::Repository;
 use crate::error::{Context as _, Error, Result};
 use crate::model::config::Server;
-use crate::model::run::Known;
-use crate::review::{
-    Destination, Limits, Listing, PROGRAM, Reason, Report, Source, manifest_arguments, prepare,
-    read_manifest, receive, send_arguments, settle,
-};
+use crate::model::run::{Known, RunState};
+use crate::review::{Digest, Limits, Listing, Plan, Reason, Refusal, Report};
 use crate::terminal::{Stream, Style, clean, clean_bytes, count};
+
+use transfer::{Outcome, from_server};
+pub use transfer::{index_file, manifests, results};
 
 /// How much of a run's log its record keeps, in bytes.
 const LOG_END: u64 = 64 << 10;
@@ -39,12 +41,91 @@ const LOG_END: u64 = 64 << 10;
 pub struct FetchArgs {
     #[command(flatten)]
     selection: Selection,
+    /// Show what would come, run by run, and transfer nothing
+    #[arg(long, short = 'n', conflicts_with = "watch")]
+    dry_run: bool,
+    /// Fetch running runs too: files that are still being written are left for the next fetch
+    #[arg(long)]
+    partial: bool,
+    /// Fetch each run as it ends, until none goes on
+    #[arg(long)]
+    watch: bool,
+    /// Fetch only files that match this pattern, written as in .gitignore (repeatable)
+    #[arg(long, value_name = "PATTERN", value_parser = pattern)]
+    include: Vec<String>,
+    /// Leave files that match this pattern where they are (repeatable)
+    #[arg(long, value_name = "PATTERN", value_parser = pattern)]
+    exclude: Vec<String>,
+    /// Leave larger files where they are; without it, a file over 2G is an error
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_size: Option<u64>,
+    /// Fetch up to so much from a server; without it, more than 20G is asked about, or refused
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_total: Option<u64>,
+    /// Take up to so many files of a server instead of 200000
+    #[arg(long, value_name = "N")]
+    max_files: Option<u64>,
 }
 
-/// What one server had.
-struct Fetched {
-    report: Report,
-    listings: Vec<Listing>,
+impl FetchArgs {
+    fn limits(&self) -> Limits {
+        let usual = Limits::default();
+        Limits {
+            file: self.max_size.unwrap_or(usual.file),
+            total: self.max_total.unwrap_or(usual.total),
+            files: self.max_files.unwrap_or(usual.files),
+        }
+    }
+
+    /// The patterns that choose among the results: the last that matches decides.
+    fn only(&self) -> Vec<String> {
+        let all = (self.include.is_empty() && !self.exclude.is_empty()).then(|| "*".to_string());
+        let excluded = self.exclude.iter().map(|pattern| format!("!{pattern}"));
+        let included = self.include.iter().cloned();
+        all.into_iter().chain(included).chain(excluded).collect()
+    }
+
+    /// Whether the person chose to leave a file for `reason`.
+    fn leaves(&self, reason: &Reason) -> bool {
+        match reason {
+            Reason::Large => self.max_size.is_some(),
+            Reason::Moving => true,
+            _ => false,
+        }
+    }
+}
+
+/// `500`, `1.5k`, `20M`, `2GB` or `4GiB` in bytes.
+fn size(text: &str) -> Result<u64, String> {
+    let odd = || "write it as 500M, 2G or 1.5GiB".to_string();
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, unit) = text.split_at(split.unwrap_or(text.len()));
+    let unit = unit.trim().to_ascii_lowercase();
+    let (power, binary) = match unit.as_str() {
+        "" | "b" => (0, false),
+        unit => {
+            let (power, rest) = ["k", "m", "g", "t"]
+                .iter()
+                .zip(1..)
+                .find_map(|(letter, power)| Some((power, unit.strip_prefix(letter)?)))
+                .ok_or_else(odd)?;
+            match rest {
+                "" | "b" => (power, false),
+                "ib" => (power, true),
+                _ => return Err(odd()),
+            }
+        }
+    };
+    let number: f64 = number.parse().map_err(|_| odd())?;
+    Ok((number * f64::powi(if binary { 1024.0 } else { 1000.0 }, power)) as u64)
+}
+
+fn pattern(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("it is empty".into()),
+        text if text.starts_with('!') => Err("--exclude leaves files out, without a `!`".into()),
+        text => Ok(text.to_string()),
+    }
 }
 
 /// Runs the command.
@@ -55,24 +136,82 @@ struct Fetched {
 pub fn run(args: FetchArgs, ctx: &Context) -> Result<()> {
     let repository = ctx.repository()?;
     let records = choose(&args, ctx, &repository)?;
-    if records.is_empty() {
-        ctx.output.say("Nothing to fetch.");
-        return Ok(());
+    let worst = match args.watch {
+        true => watch(&args, ctx, &repository, records)?,
+        false if records.is_empty() => {
+            ctx.output.say("Nothing to fetch.");
+            None
+        }
+        false => fetch(&args, ctx, &repository, &records)?,
+    };
+    match worst {
+        Some(status) => Err(Error::child(status)),
+        None => Ok(()),
     }
-    let groups = group(&records);
+}
+
+/// Fetches each of the runs as it ends, and with `--partial` before that, until none goes on.
+fn watch(
+    args: &FetchArgs,
+    ctx: &Context,
+    repository: &Repository,
+    mut records: Vec<Record>,
+) -> Result<Option<u8>> {
+    let (mut worst, mut tried, mut pause) = (None, BTreeSet::new(), Duration::from_secs(1));
+    let bar = ctx.output.progress().add(ProgressBar::new_spinner());
+    loop {
+        let is_new = |record: &&Record| {
+            let due = record.known.state.is_end() || args.partial && is_running(record);
+            due && !tried.contains(&record.run.id)
+        };
+        let due: Vec<Record> = records.iter().filter(is_new).cloned().collect();
+        let ended = due.iter().filter(|record| record.known.state.is_end());
+        tried.extend(ended.map(|record| record.run.id.clone()));
+        if !due.is_empty() {
+            worst = worst.max(fetch(args, ctx, repository, &due)?);
+        }
+        let left = records
+            .iter()
+            .filter(|record| record.known.is_open())
+            .count();
+        if left == 0 {
+            bar.finish_and_clear();
+            return Ok(worst);
+        }
+        bar.set_message(format!("{} going on", count(left, "run")));
+        bar.tick();
+        std::thread::sleep(pause);
+        pause = (pause * 3 / 2).min(Duration::from_secs(10));
+        // A server that cannot be seen for a while is asked again.
+        records = ctx.block_on(look(repository, records, Asking::Never))?.0;
+    }
+}
+
+/// Fetches the runs, all servers at once; gives the worst exit status of what did not come.
+fn fetch(
+    args: &FetchArgs,
+    ctx: &Context,
+    repository: &Repository,
+    records: &[Record],
+) -> Result<Option<u8>> {
+    let groups = group(records);
     let agreements = Agreements::load()?;
     let results = ctx.block_on(async {
-        let (repository, agreements) = (&repository, &agreements);
+        let agreements = &agreements;
         let all = groups.iter().map(|(server, records)| async move {
-            let result = from_server(ctx, repository, agreements, server, records).await;
+            let result = from_server(args, ctx, repository, agreements, server, records).await;
             (server, records, result)
         });
-        Ok(stream::iter(all).buffered(JOBS).collect::<Vec<_>>().await)
+        Ok(stream::iter(all)
+            .buffered(jobs()?)
+            .collect::<Vec<_>>()
+            .await)
     })?;
     let mut worst = None;
     for (server, records, result) in results {
         let failures = match result {
-            Ok(fetched) => take_in(ctx, &repository, server, records, fetched)?,
+            Ok(Outcome::Would(plan)) => show(args, ctx, server, records, &plan)?,
+            Ok(Outcome::Came(report)) => take_in(args, ctx, repository, server, records, report)?,
             Err(error) => vec![error],
         };
         for error in failures {
@@ -80,10 +219,11 @@ pub fn run(args: FetchArgs, ctx: &Context) -> Result<()> {
             worst = worst.max(Some(error.kind.status()));
         }
     }
-    match worst {
-        Some(status) => Err(Error::child(status)),
-        None => Ok(()),
-    }
+    Ok(worst)
+}
+
+fn is_running(record: &Record) -> bool {
+    record.known.state == RunState::Running
 }
 
 /// The runs to fetch: those named, else the ended ones that are not here yet.
@@ -102,17 +242,27 @@ fn choose(args: &FetchArgs, ctx: &Context, repository: &Repository) -> Result<Ve
     let (records, failures) =
         ctx.block_on(look(repository, records, Asking::OnTerminal(&ctx.output)))?;
     warn_unseen(ctx, &failures);
-    if !is_default {
-        for record in records.iter().filter(|record| !record.known.state.is_end()) {
+    if !is_default && !args.watch {
+        let is_waited_for = |record: &&Record| !(args.partial && is_running(record));
+        for record in records
+            .iter()
+            .filter(|record| !record.known.state.is_end())
+            .filter(is_waited_for)
+        {
             ctx.output.warn(&format!(
-                "{} is {}; it is fetched when it has ended",
+                "{} is {}; it is fetched when it has ended, or with --partial",
                 record.run.id,
                 state_word(&record.known)
             ));
         }
     }
     let is_due = |record: &Record| {
-        record.known.state.is_end() && (!is_default || record.known.fetched.is_none())
+        let state = record.known.state;
+        let is_wanted = state.is_end()
+            || args.partial && is_running(record)
+            || args.watch && record.known.is_open();
+        let is_there = record.known.removed.is_none();
+        is_wanted && (!is_default || is_there && record.known.fetched.is_none())
     };
     Ok(records.into_iter().filter(is_due).collect())
 }
@@ -129,115 +279,99 @@ fn group(records: &[Record]) -> Vec<(Server, Vec<&Record>)> {
     groups
 }
 
-async fn from_server(
+/// Shows a dry run, and gives what would not come.
+fn show(
+    args: &FetchArgs,
     ctx: &Context,
-    repository: &Repository,
-    agreements: &Agreements,
     server: &Server,
     records: &[&Record],
-) -> Result<Fetched> {
-    check_trust(agreements, repository, server)?;
-    let connection = Connection::open(server, Asking::OnTerminal(&ctx.output)).await?;
-    let (nonce, limits) = (crate::review::Nonce::fresh()?, Limits::default());
-    let sources: Vec<Source> = records
-        .iter()
-        .map(|record| Source {
-            folder: record.run.id.as_str().into(),
-            patterns: record.run.results.iter().map(ToString::to_string).collect(),
-        })
-        .collect();
-    let call = python(server, manifest_arguments(&nonce, &sources, &limits));
-    let manifest = connection.stream(&call, async |stream| {
-        read_manifest(stream, &nonce, sources.len(), &limits).await
-    });
-    let manifest = manifest.await?;
-    let listings = manifest.runs.clone();
-
-    let mut destinations = Vec::new();
-    for record in records {
-        let index = index_file(repository, record);
-        destinations.push(Destination::open(
-            repository.root(),
-            record.run.id.as_str(),
-            &index,
-        )?);
+    plan: &Plan,
+) -> Result<Vec<Error>> {
+    for (record, run) in records.iter().zip(&plan.runs) {
+        let (files, bytes) = run.size();
+        let size = indicatif::HumanBytes(bytes);
+        let line = format!("{}: {}, {size}", record.run.id, count(files, "file"));
+        ctx.output.data(&line)?;
     }
-    let (plan, destinations) = prepare(manifest, destinations, limits).await?;
-    if plan.is_empty() {
-        return Ok(Fetched {
-            report: settle(plan, destinations).await?,
-            listings,
+    let here = match plan.up_to_date {
+        0 => String::new(),
+        files => format!("; {} here already", count(files, "file")),
+    };
+    let (files, size) = (count(plan.files, "file"), indicatif::HumanBytes(plan.bytes));
+    ctx.output
+        .say(&format!("{}: {files}, {size} to fetch{here}", server.name));
+    Ok(complaints(args, ctx, server, records, &plan.refused))
+}
+
+/// Says which files the person chose to leave, and gives the other refusals as errors.
+fn complaints(
+    args: &FetchArgs,
+    ctx: &Context,
+    server: &Server,
+    records: &[&Record],
+    refused: &[Refusal],
+) -> Vec<Error> {
+    let mut errors = Vec::new();
+    for refusal in refused {
+        let run = records
+            .get(refusal.run)
+            .map_or("?", |record| record.run.id.as_str());
+        let what = format!("{run}: {} {}", clean_bytes(&refusal.path), refusal.reason);
+        if args.leaves(&refusal.reason) {
+            ctx.output.say(&clean(&format!("  left: {what}")));
+            continue;
+        }
+        let error = Error::step(clean(&format!("{}: {what}", server.name)));
+        errors.push(match &refusal.reason {
+            Reason::Run(_) | Reason::Changed => error.hint("git agile fetch-results tries again"),
+            Reason::Large => error.hint(format!(
+                "git agile fetch-results --max-size 100G {run} fetches it; with a smaller size it is left without an error"
+            )),
+            Reason::Many => error.hint(format!(
+                "git agile fetch-results --max-files 1000000 {run} takes more; --exclude PATTERN leaves some out"
+            )),
+            Reason::InTheWay => {
+                error.hint(format!("move it out of results/{run}, and fetch again"))
+            }
+            _ => error.hint(format!(
+                "it stays on the server: git agile ssh {}",
+                server.name
+            )),
         });
     }
-    let bar = ctx.output.progress().add(ProgressBar::new(plan.bytes));
-    let template = "{prefix}: {bar:24} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    bar.set_prefix(server.name.to_string());
-    let shown = bar.clone();
-    let call = python(server, send_arguments(&nonce, &sources, &plan));
-    let received = connection.stream(&call, async |stream| {
-        receive(stream, &nonce, plan, destinations, move |progress| {
-            shown.set_position(progress.bytes)
-        })
-        .await
-    });
-    let report = received.await;
-    bar.finish_and_clear();
-    ctx.output.progress().remove(&bar);
-    Ok(Fetched {
-        report: report?,
-        listings,
-    })
-}
-
-fn python(
-    server: &Server,
-    arguments: Vec<std::ffi::OsString>,
-) -> crate::deployment::protocol::Call {
-    use std::os::unix::ffi::OsStrExt;
-    scripts::python(
-        &server.path,
-        PROGRAM,
-        arguments.iter().map(|argument| argument.as_bytes()),
-    )
-}
-
-fn index_file(repository: &Repository, record: &Record) -> PathBuf {
-    repository
-        .common_dir()
-        .join("agile/fetched")
-        .join(format!("{}.json", record.run.id))
+    errors
 }
 
 /// Records what came home, tells the person, and gives what did not.
 fn take_in(
+    args: &FetchArgs,
     ctx: &Context,
     repository: &Repository,
     server: &Server,
     records: &[&Record],
-    fetched: Fetched,
+    report: Report,
 ) -> Result<Vec<Error>> {
-    let Fetched { report, listings } = fetched;
     let time = now();
-    for (index, (record, listing)) in records.iter().zip(&listings).enumerate() {
+    let mut rests = Vec::new();
+    for (index, (record, listing)) in records.iter().zip(&report.listings).enumerate() {
         let is_partial = report
             .refused
             .iter()
             .any(|refusal| refusal.run == index && refusal.reason.may_pass());
-        if is_partial {
+        let is_left = |refusal: &Refusal| refusal.run == index && args.leaves(&refusal.reason);
+        let is_part = !args.only().is_empty() || report.refused.iter().any(is_left);
+        let is_new = record.known.fetched.is_none();
+        rests.push(is_new && (is_part || !record.known.state.is_end()));
+        if listing.is_same || is_partial || is_part || !record.known.state.is_end() {
             continue;
         }
         let attachments = [
-            Attachment {
-                name: "manifest.json",
-                content: manifest_json(listing),
-            },
-            Attachment {
-                name: "log",
-                content: log_end(repository, record),
-            },
+            Attachment::new(repository, "manifest.json", |out| {
+                write_manifest(listing, out)
+            })?,
+            Attachment::new(repository, "log", |out| {
+                out.write_all(&log_end(repository, record))
+            })?,
         ];
         records::update(repository, &record.run.id, &attachments, |known| Known {
             fetched: Some(time),
@@ -258,8 +392,14 @@ fn take_in(
     let line = format!("{}: {new}{same}", server.name);
     ctx.output
         .say(&ctx.output.paint(Stream::Talk, Style::Good, &line));
-    for record in records {
-        ctx.output.say(&format!("  results/{}", record.run.id));
+    for (record, is_part) in records.iter().zip(rests) {
+        let part = if is_part {
+            " (a part; git agile fetch-results brings the rest)"
+        } else {
+            ""
+        };
+        ctx.output
+            .say(&format!("  results/{}{part}", record.run.id));
     }
     for (index, path) in &report.beside {
         let run = &records[*index].run.id;
@@ -267,47 +407,36 @@ fn take_in(
             "a file of {run} was edited here, so the fetched one is beside it: {path}"
         ));
     }
-    let refusals = report.refused.iter().map(|refusal| {
-        let run = records
-            .get(refusal.run)
-            .map_or("?", |record| record.run.id.as_str());
-        let said = format!(
-            "{}: {run}: {} {}",
-            server.name,
-            clean_bytes(&refusal.path),
-            refusal.reason
-        );
-        let error = Error::step(clean(&said));
-        match &refusal.reason {
-            Reason::Run(_) | Reason::Changed => error.hint("git agile fetch-results tries again"),
-            Reason::InTheWay => {
-                error.hint(format!("move it out of results/{run}, and fetch again"))
-            }
-            _ => error.hint(format!(
-                "it stays on the server: git agile ssh {}",
-                server.name
-            )),
-        }
-    });
-    Ok(refusals.collect())
+    Ok(complaints(args, ctx, server, records, &report.refused))
 }
 
 /// The manifest as the record keeps it: path (bytes that are no UTF-8 escaped), size in bytes, SHA-256.
-fn manifest_json(listing: &Listing) -> Vec<u8> {
-    let files: Vec<_> = listing
-        .files
-        .iter()
-        .map(|file| json!({ "path": file.path.to_string(), "size": file.size, "sha256": file.sha256 }))
-        .collect();
-    serde_json::to_vec_pretty(&files).unwrap_or_default()
+fn write_manifest(listing: &Listing, out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(out, &Files(listing)).map_err(io::Error::from)
+}
+
+/// The files of a listing, written one by one: all of them as values would take much memory.
+struct Files<'a>(&'a Listing);
+
+impl Serialize for Files<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.0.files.iter().map(|file| Entry {
+            path: file.path.to_string(),
+            size: file.size,
+            sha256: file.sha256,
+        }))
+    }
+}
+
+#[derive(Serialize)]
+struct Entry {
+    path: String,
+    size: u64,
+    sha256: Digest,
 }
 
 fn log_end(repository: &Repository, record: &Record) -> Vec<u8> {
-    let path = repository
-        .root()
-        .join("results")
-        .join(record.run.id.as_str())
-        .join("log");
+    let path = results(repository, record).join("log");
     let read = || -> Result<Vec<u8>> {
         let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
         let mut options = std::fs::OpenOptions::new();
@@ -326,4 +455,28 @@ fn log_end(repository: &Repository, record: &Record) -> Vec<u8> {
         Ok(end)
     };
     read().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        let sizes = [
+            ("0", 0),
+            ("500", 500),
+            ("1.5k", 1500),
+            ("20M", 20_000_000),
+            ("2GB", 2_000_000_000),
+            ("4 GiB", 4 << 30),
+            ("1t", 1_000_000_000_000),
+        ];
+        for (text, bytes) in sizes {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "G", "-1", "1x", "1Gx", "1..2", "1é", "0x10"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
 }

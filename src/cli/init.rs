@@ -188,7 +188,7 @@ fn template(answers: &Answers) -> String {
 [servers.{server_key}]
 host = {host}{padding}# login@address, an alias of ~/.ssh/config, or \"local\"
 {path}
-# launcher = \"auto\"                   # screen, tmux or nohup
+# launcher = \"auto\"                   # screen, tmux, nohup or slurm
 # slots = 2                           # runs at once; the rest wait in the server's queue
 # gpus = [0, 1]                       # dealt out to the slots as CUDA_VISIBLE_DEVICES
 # setup = \"module load cuda/12\"       # sourced before every run

@@ -1,7 +1,7 @@
 //! `git agile logs`.
 
 use clap::Args;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::Context;
 use super::look::{check_trust, server_of};
@@ -40,25 +40,27 @@ pub fn run(args: LogsArgs, ctx: &Context) -> Result<()> {
     let call = scripts::logs(&server.path, &record.run.id, lines, args.follow);
     let mut escaper = ctx.output.is_read().then(Escaper::default);
     ctx.block_on(async {
-        let connection = Connection::open(&server, Asking::OnTerminal(&ctx.output)).await?;
-        connection
-            .stream(&call, async |stream| {
-                let mut buffer = vec![0u8; 64 << 10];
-                loop {
-                    let count = stream.read(&mut buffer).await.map_err(|error| {
-                        Error::unreachable(format!("{}: the connection was lost", server.name))
-                            .cause(error)
-                            .hint(format!("git agile logs {}", record.run.id))
-                    })?;
-                    if count == 0 {
-                        return Ok(());
-                    }
-                    match &mut escaper {
-                        Some(escaper) => ctx.output.bytes(&escaper.escape(&buffer[..count]))?,
-                        None => ctx.output.bytes(&buffer[..count])?,
-                    }
+        let mut connection = Connection::open(&server, Asking::OnTerminal(&ctx.output)).await?;
+        let print = async |stream: &mut (dyn AsyncRead + Unpin + Send)| {
+            let mut buffer = vec![0u8; 64 << 10];
+            loop {
+                let count = stream.read(&mut buffer).await.map_err(|error| {
+                    Error::unreachable(format!("{}: the connection was lost", server.name))
+                        .cause(error)
+                        .hint(format!("git agile logs {}", record.run.id))
+                })?;
+                if count == 0 {
+                    return Ok(());
                 }
-            })
-            .await
+                match &mut escaper {
+                    Some(escaper) => ctx.output.bytes(&escaper.escape(&buffer[..count]))?,
+                    None => ctx.output.bytes(&buffer[..count])?,
+                }
+            }
+        };
+        match args.follow {
+            true => connection.follow(&call, print).await,
+            false => connection.stream(&call, print).await,
+        }
     })
 }

@@ -5,20 +5,37 @@ use std::collections::BTreeMap;
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 
-use super::Context;
+use super::{Context, manners};
 use crate::deployment::connection::{Asking, Connection};
 use crate::deployment::observe::{Sighting, learn, sightings};
-use crate::deployment::scripts;
 use crate::deployment::trust::{Agreement, Agreements, Trust};
-use crate::development::records::{self, Record};
+use crate::deployment::{scripts, slurm};
+use crate::development::records::{self, Attachment, Record};
 use crate::development::repository::Repository;
 use crate::error::{Error, Result};
 use crate::model::config::{Launcher, Server, Source};
 use crate::model::names::RunId;
 use crate::model::run::Place;
+use crate::model::slurm::SlurmOptions;
+use crate::terminal::clean;
 
-/// At most so many servers at a time.
-pub const JOBS: usize = 32;
+/// The file of a record that has the packages of the run's environment.
+pub const PACKAGES: &str = "packages.txt";
+
+/// How many servers are contacted at a time, at most: `agile.jobs` of git's configuration.
+///
+/// # Errors
+/// [`Kind::Config`](crate::error::Kind::Config) for a value that is no number, or none that can be meant.
+pub fn jobs() -> Result<usize> {
+    let Some(value) = manners::setting("agile.jobs") else {
+        return Ok(32);
+    };
+    let jobs = value.parse().ok().filter(|jobs| (1..=1000).contains(jobs));
+    jobs.ok_or_else(|| {
+        let said = format!("`{}` is no value of agile.jobs", clean(&value));
+        Error::config(said).hint("git config agile.jobs 32")
+    })
+}
 
 /// Now, seconds since 1970.
 pub fn now() -> i64 {
@@ -37,6 +54,7 @@ pub fn server_of(place: &Place) -> Server {
         gpus: None,
         setup: None,
         env: BTreeMap::new(),
+        slurm: SlurmOptions::default(),
         is_personal: false,
     }
 }
@@ -106,19 +124,20 @@ pub async fn look(
             (server, result)
         }
     });
-    let answers: Vec<_> = stream::iter(asked).buffered(JOBS).collect().await;
+    let answers: Vec<_> = stream::iter(asked).buffered(jobs()?).collect().await;
     let (mut seen, mut failures) = (BTreeMap::new(), Vec::new());
     for (server, answer) in answers {
         match answer {
-            Ok(sightings) => seen.extend(sightings),
+            Ok((sightings, unseen)) => {
+                seen.extend(sightings);
+                failures.extend(unseen.map(|error| (server, error)));
+            }
             Err(error) => failures.push((server, error)),
         }
     }
     let time = now();
     let update = |record: Record| match seen.get(&record.run.id) {
-        Some(sighting) => records::update(repository, &record.run.id, &[], |known| {
-            learn(known, sighting.facts.as_ref(), time)
-        }),
+        Some(sighting) => take_in(repository, &record.run.id, sighting, time),
         None => Ok(record),
     };
     Ok((
@@ -127,22 +146,47 @@ pub async fn look(
     ))
 }
 
+/// Adds what a server said of the run `id` at `time` to its record.
+///
+/// # Errors
+/// [`Kind::Step`](crate::error::Kind::Step) when the record cannot be written.
+pub fn take_in(
+    repository: &Repository,
+    id: &RunId,
+    sighting: &Sighting,
+    time: i64,
+) -> Result<Record> {
+    let packages = sighting.packages.as_ref().map(|packages| {
+        Attachment::new(repository, PACKAGES, |out| {
+            out.write_all(packages.as_bytes())
+        })
+    });
+    let packages = packages.transpose()?;
+    records::update(repository, id, packages.as_slice(), |known| {
+        learn(known, sighting.facts.as_ref(), time)
+    })
+}
+
 async fn ask(
     agreements: &Agreements,
     repository: &Repository,
     server: &Server,
     runs: &[RunId],
     asking: Asking<'_>,
-) -> Result<BTreeMap<RunId, Sighting>> {
+) -> Result<(BTreeMap<RunId, Sighting>, Option<Error>)> {
     check_trust(agreements, repository, server)?;
     let mut connection = Connection::open(server, asking).await?;
-    let answer = connection
-        .call(&scripts::status(&server.path, runs), |_| {})
+    let mut answer = connection
+        .call(&scripts::status(&server.path, false, runs), |_| {})
         .await?;
+    if slurm::is_unasked(&answer) {
+        let call = scripts::status(&server.path, true, runs);
+        answer = connection.call(&call, |_| {}).await?;
+    }
     let mut seen = sightings(&answer).0;
     // A server speaks for the runs it was asked about, and no others.
     seen.retain(|id, _| runs.contains(id));
-    Ok(seen)
+    Ok((seen, slurm::unseen(server, &answer)))
 }
 
 /// Says which servers could not be seen; their runs keep their last known state.

@@ -6,17 +6,15 @@ use git2::Oid;
 use jiff::Timestamp;
 
 use super::Context;
-use super::status::state_word;
-use crate::deployment::deploy::{Occasion, attempt_id, check_supported, environment_key, runs};
-use crate::deployment::requirements::requirement_files;
+use crate::deployment::deploy::{Occasion, attempt_id, runs};
+use crate::deployment::environment::{Recipe, recipe};
 use crate::development::records::{self, Record};
 use crate::development::repository::Repository;
 use crate::error::{Error, Result};
-use crate::model::config::{Config, Experiment, Server};
+use crate::model::config::{Config, Experiment, Server, Source};
 use crate::model::names::{CommitId, ParamName, RunId};
 use crate::model::run::{Run, RunState};
 use crate::model::value::Value;
-use crate::terminal::{Stream, Style, clean};
 
 /// What is to be deployed.
 #[derive(Debug)]
@@ -43,10 +41,21 @@ pub struct Request {
 pub struct Share {
     /// The server.
     pub server: Server,
+    /// How the runs' environment is made.
+    pub recipe: Recipe,
+    /// Whether the commit is sent from here whatever the server's `source` says: the git remote has it no more.
+    pub is_sent_anyway: bool,
     /// Runs that the server is asked to launch.
     pub asked: Vec<Run>,
     /// Runs whose end is known here.
     pub ended: Vec<Record>,
+}
+
+impl Share {
+    /// Whether the commit is sent from here.
+    pub fn is_sent(&self) -> bool {
+        self.is_sent_anyway || self.server.source == Source::Direct
+    }
 }
 
 /// What `request` means: for each server, the runs to ask it for and those whose end is known.
@@ -64,10 +73,12 @@ pub fn plan(
         ctx.output
             .say("No experiment of this commit is launched by a push (on_push = false).");
     }
-    let files = requirement_files(&config.requirements.file, |path| {
-        repository.file_at(request.commit, path.as_str())
-    })?;
-    let environment = environment_key(config, &files);
+    let recipe = recipe(config, &repository.tree(request.commit))?;
+    for warning in &recipe.warnings {
+        ctx.output.warn(&warning.message);
+        warning.hints.iter().for_each(|hint| ctx.output.hint(hint));
+    }
+    let environment = recipe.environment_key();
     let known: BTreeMap<_, _> =
         records::all(repository, |error| ctx.output.warn(&error.to_string()))?
             .into_iter()
@@ -77,7 +88,6 @@ pub fn plan(
     let mut shares: Vec<Share> = Vec::new();
     for experiment in experiments {
         for server in servers_of(config, experiment, request)? {
-            check_supported(config, experiment, server)?;
             let index = match shares
                 .iter()
                 .position(|share| share.server.name == server.name)
@@ -86,6 +96,8 @@ pub fn plan(
                 None => {
                     shares.push(Share {
                         server: server.clone(),
+                        recipe: recipe.clone(),
+                        is_sent_anyway: false,
                         asked: Vec::new(),
                         ended: Vec::new(),
                     });
@@ -193,7 +205,7 @@ fn servers_of<'a>(
 }
 
 /// Who asks for `commit`, and when: at a time of its own, so that the newest of the `known` runs is always one push's.
-fn occasion(
+pub fn occasion(
     repository: &Repository,
     commit: Oid,
     known: &BTreeMap<RunId, Record>,
@@ -221,27 +233,4 @@ fn occasion(
             .and_then(|by| Some(by.name()?.to_string()))
             .unwrap_or_default(),
     })
-}
-
-/// Prints the plan; nobody is contacted.
-///
-/// # Errors
-/// When standard output cannot be written.
-pub fn show(ctx: &Context, plan: &[Share]) -> Result<()> {
-    for share in plan {
-        let server = &share.server;
-        let head = format!("{} ({}:{})", server.name, server.host, server.path);
-        ctx.output
-            .data(&ctx.output.paint(Stream::Data, Style::Bold, &head))?;
-        for run in &share.asked {
-            ctx.output
-                .data(&format!("  {}  {}", run.id, clean(&run.command)))?;
-        }
-        for record in &share.ended {
-            let state = state_word(&record.known);
-            ctx.output
-                .data(&format!("  {}  already finished: {state}", record.run.id))?;
-        }
-    }
-    Ok(())
 }

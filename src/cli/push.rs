@@ -8,13 +8,19 @@ use std::process::{Command, Stdio};
 use clap::Args;
 use git2::Oid;
 
-use super::agree::connect_ahead;
+use super::ahead::Ahead;
 use super::deploy::warn_dirty;
 use super::{Context, hook};
-use crate::development::push::{Arrived, Snapshot, push, pushes_head, remote_of};
+use crate::deployment::shared_git_host;
+use crate::development::push::{
+    Arrived, Snapshot, is_quiet, push, pushes_head, remote_of, ssh_host,
+};
 use crate::development::repository::Repository;
+use crate::development::requirements::outdated;
 use crate::development::{git, hooks};
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::requirements::Hook;
+use crate::terminal::clean;
 
 /// git push, and then launch the experiments of what has arrived
 ///
@@ -29,6 +35,16 @@ pub struct PushArgs {
         value_name = "ARGS"
     )]
     args: Vec<OsString>,
+    /// That `-q` is git's here: with an option of its own by this name, `push` is not given that of all commands.
+    #[arg(long = "quiet-here", hide = true)]
+    quiet: bool,
+}
+
+impl PushArgs {
+    /// Whether git is asked to be quiet; then so are we.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet || is_quiet(&self.args)
+    }
 }
 
 /// Runs the command.
@@ -37,18 +53,24 @@ pub struct PushArgs {
 /// git's own status when the push fails, else what the post-push hook or the deployment gives.
 pub fn run(args: PushArgs, ctx: &Context) -> Result<()> {
     let repository = ctx.repository()?;
+    let mut ahead = Ahead::default();
     if pushes_head(&repository, &args.args) {
         let head = repository.commit("HEAD")?;
         let config = ctx.config(&repository, head)?;
         warn_dirty(ctx, &repository, head);
-        connect_ahead(&repository, &config);
+        ahead = Ahead::begin(ctx, &repository, &config, head);
+        look_at_requirements(ctx, &repository, head)?;
     }
     let remote = remote_of(&repository, &args.args)?;
     let before = Snapshot::take(&repository);
-    let pushed = push(&args.args, &ctx.output)?;
+    let host = ssh_host(&repository, &remote);
+    let host = host.and_then(|(ssh, host, port)| shared_git_host(&ssh, &host, port));
+    let ssh = host.as_ref().map(|host| host.command.as_str());
+    let pushed = push(&args.args, ssh, &ctx.output)?;
+    drop(host);
     let deployed = match pushed.arrived.is_empty() {
         true => Ok(()),
-        false => after_push(ctx, &repository, &remote, &pushed.arrived, &before),
+        false => after_push(ctx, &repository, &remote, &pushed.arrived, &before, ahead),
     };
     match pushed.status {
         0 => deployed,
@@ -61,18 +83,39 @@ pub fn run(args: PushArgs, ctx: &Context) -> Result<()> {
     }
 }
 
-/// Runs the post-push hook for the refs that arrived. Ours deploys; where it is not installed, we do.
+/// Says when the commit does not list what its code imports: the hook does not see merges, cherry-picks and rebases.
+///
+/// # Errors
+/// [`Kind::Check`] with `hook = "check"`.
+fn look_at_requirements(ctx: &Context, repository: &Repository, head: Oid) -> Result<()> {
+    // What keeps them from being read is said where it matters: by the hook and by the deployment.
+    for outdated in outdated(repository, head).unwrap_or_default() {
+        let path = &outdated.path;
+        let message = format!(
+            "{path} of HEAD does not match its code: {}",
+            outdated.changes
+        );
+        let mend =
+            format!("git agile requirements && git commit -m 'Bring {path} up to date' -- {path}");
+        if outdated.hook == Hook::Check {
+            return Err(Error::new(Kind::Check, message).hint(mend));
+        }
+        ctx.output.warn(&clean(&message));
+        ctx.output.hint(&clean(&mend));
+    }
+    Ok(())
+}
+
+/// Runs the post-push hook for the refs that arrived, unless it is ours and nothing else, and deploys.
 fn after_push(
     ctx: &Context,
     repository: &Repository,
     remote: &str,
     arrived: &[Arrived],
     before: &Snapshot,
+    ahead: Ahead,
 ) -> Result<()> {
-    let url = arrived
-        .first()
-        .map(|arrived| arrived.url.clone())
-        .unwrap_or_default();
+    let url = arrived.first().map(|arrived| arrived.url.as_str());
     let mut lines = String::new();
     for arrived in arrived {
         let Some(commit) = arrived.commit(repository, before) else {
@@ -85,20 +128,42 @@ fn after_push(
             Oid::zero()
         ));
     }
-    let folder = hooks::folder(repository).ok();
-    let is_ours = folder.as_ref().is_some_and(|folder| {
-        hooks::check(folder).contains(&("post-push", hooks::Installed::Current))
-    });
-    if let Some(path) = folder
-        .map(|folder| folder.join("post-push"))
-        .filter(|path| is_executable(ctx, path))
+    run_post_push(
+        ctx,
+        repository,
+        remote,
+        url.unwrap_or_default(),
+        &lines,
+        ahead,
+    )
+}
+
+/// Runs the post-push hook for `lines` (as pre-push has them), unless it is ours and nothing else, and deploys.
+///
+/// # Errors
+/// What the hook or the deployment gives.
+pub fn run_post_push(
+    ctx: &Context,
+    repository: &Repository,
+    remote: &str,
+    url: &str,
+    lines: &str,
+    ahead: Ahead,
+) -> Result<()> {
+    if let Ok(folder) = hooks::folder(repository)
+        && hooks::has_other(&folder, "post-push")
+        && is_executable(ctx, &folder.join("post-push"))
     {
-        run_hook(ctx, repository, &path, remote, &url, &lines)?;
+        run_hook(
+            ctx,
+            repository,
+            &folder.join("post-push"),
+            remote,
+            url,
+            lines,
+        )?;
     }
-    match is_ours {
-        true => Ok(()),
-        false => hook::post_push(ctx, repository, remote, &lines),
-    }
+    hook::deploy_arrived(ctx, repository, remote, lines, ahead)
 }
 
 /// Whether git would run the hook.
@@ -130,6 +195,7 @@ fn run_hook(
     git::without_repository(&mut command)
         .args([remote, url])
         .current_dir(repository.root())
+        .env(hook::DEPLOYS, "1")
         .stdin(Stdio::piped());
     if std::env::var_os("GIT_DIR").is_some() {
         command

@@ -163,7 +163,7 @@ fn talk(ctx: &Context, findings: &[Finding]) {
             code => {
                 ctx.output
                     .warn(&format!("{}: {}", finding.place, finding.message));
-                if code.is_error() {
+                if code.is_error() || code == Code::LocalVersion {
                     ctx.output.hint(&finding.mend);
                 }
             }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::Context;
+use super::{Context, fetch};
 use crate::development::records::{self, Record};
 use crate::development::repository::Repository;
 use crate::error::{Error, Result};
@@ -39,12 +39,18 @@ impl Selection {
             && self.sprint.is_none()
     }
 
-    /// The records that are meant, in the order they were asked for.
+    /// The records that are meant, in the order they were asked for. `fetched` is said only of those whose results came
+    /// to this clone: shared records tell of others' fetches too.
     ///
     /// # Errors
     /// [`Kind::Usage`](crate::error::Kind::Usage) for a name that means none, or more than one.
     pub fn records(&self, ctx: &Context, repository: &Repository) -> Result<Vec<Record>> {
-        let all = load(ctx, repository)?;
+        let mut all = all(ctx, repository)?;
+        for record in &mut all {
+            if record.known.fetched.is_some() && !is_here(repository, record) {
+                record.known.fetched = None;
+            }
+        }
         if !self.runs.is_empty() {
             let mut chosen: Vec<Record> = Vec::new();
             for name in &self.runs {
@@ -111,14 +117,27 @@ fn is_sprint(record: &Record, name: &str) -> bool {
 /// # Errors
 /// As [`Selection::records`].
 pub fn one_run(ctx: &Context, repository: &Repository, name: &str) -> Result<Record> {
-    one(&load(ctx, repository)?, name).cloned()
+    one(&all(ctx, repository)?, name).cloned()
 }
 
-fn load(ctx: &Context, repository: &Repository) -> Result<Vec<Record>> {
+/// All records, the newest last.
+///
+/// # Errors
+/// As [`records::all`].
+pub fn all(ctx: &Context, repository: &Repository) -> Result<Vec<Record>> {
     records::all(repository, |error| ctx.output.warn(&error.to_string()))
 }
 
-fn one<'a>(all: &'a [Record], name: &str) -> Result<&'a Record> {
+/// Whether the results of a run are in this clone, or were: who removes them does not want them again.
+pub fn is_here(repository: &Repository, record: &Record) -> bool {
+    fetch::results(repository, record).is_dir() || fetch::index_file(repository, record).is_file()
+}
+
+/// The one of `all` that `name` means.
+///
+/// # Errors
+/// As [`Selection::records`].
+pub fn one<'a>(all: &'a [Record], name: &str) -> Result<&'a Record> {
     let Some(newest) = all.last() else {
         return Err(Error::usage("there are no runs yet").hint("git agile push"));
     };

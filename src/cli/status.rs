@@ -80,7 +80,7 @@ fn print(ctx: &Context, records: &[Record]) -> Result<()> {
     }
     let waiting = records
         .iter()
-        .filter(|record| record.known.state.is_end() && record.known.fetched.is_none())
+        .filter(|record| record.known.is_to_fetch())
         .count();
     if waiting > 0 {
         ctx.output.say(&format!(
@@ -152,6 +152,7 @@ pub fn parameters(run: &crate::model::run::Run) -> String {
 fn note(known: &Known) -> String {
     let mut notes = Vec::new();
     notes.extend(known.note.clone());
+    notes.extend(known.ended_by.clone());
     if let Some(seen) = known.seen.filter(|_| known.is_open()) {
         let age = now().saturating_sub(seen);
         if age > 5 {
@@ -160,6 +161,9 @@ fn note(known: &Known) -> String {
     }
     if known.fetched.is_some() {
         notes.push("fetched".to_string());
+    }
+    if known.removed.is_some() {
+        notes.push("removed from the server".to_string());
     }
     notes.join("; ")
 }
@@ -193,11 +197,17 @@ pub fn clock(seconds: i64) -> String {
     time.strftime("%Y-%m-%d %H:%M").to_string()
 }
 
+/// Whether a run did what it was to do: a run that its own metric has ended did.
+pub fn is_fine(known: &Known) -> bool {
+    known.state == RunState::Succeeded
+        || (known.state == RunState::Stopped && known.ended_by.is_some())
+}
+
 /// The error of runs that did not succeed, for commands whose exit status says so.
 pub fn failed(records: &[Record]) -> Option<Error> {
     let bad: Vec<_> = records
         .iter()
-        .filter(|record| record.known.state != RunState::Succeeded)
+        .filter(|record| !is_fine(&record.known))
         .collect();
     let first = bad.first()?;
     let all = count(records.len(), "run");

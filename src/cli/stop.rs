@@ -5,14 +5,14 @@ use futures_util::{StreamExt, stream};
 
 use super::Context;
 use super::deploy::conclude;
-use super::look::{JOBS, by_place, check_trust, now};
+use super::look::{self, by_place, check_trust, jobs, now};
 use super::select::Selection;
 use super::status::state_word;
 use crate::deployment::connection::{Asking, Connection};
-use crate::deployment::observe::{Deed, Sighting, learn, sightings};
-use crate::deployment::scripts;
+use crate::deployment::observe::{Deed, Sighting, sightings};
 use crate::deployment::trust::Agreements;
-use crate::development::records::{self, Record};
+use crate::deployment::{scripts, slurm};
+use crate::development::records::Record;
 use crate::development::repository::Repository;
 use crate::error::{Error, Result};
 use crate::model::names::RunId;
@@ -76,16 +76,20 @@ pub fn run(args: StopArgs, ctx: &Context) -> Result<()> {
                     connection.call(&call, |_| {}).await
                 };
                 let result = result.await;
-                (runs, result)
+                (server, runs, result)
             }
         });
-        Ok(stream::iter(calls).buffered(JOBS).collect::<Vec<_>>().await)
+        Ok(stream::iter(calls)
+            .buffered(jobs()?)
+            .collect::<Vec<_>>()
+            .await)
     })?;
     let mut failures = Vec::new();
-    for (runs, answer) in answers {
+    for (server, runs, answer) in answers {
         match answer {
             Err(error) => failures.push(error),
             Ok(answer) => {
+                failures.extend(slurm::unseen(&server, &answer));
                 let seen = sightings(&answer).0;
                 for id in &runs {
                     failures.extend(take_in(ctx, &repository, id, seen.get(id))?);
@@ -110,9 +114,7 @@ fn take_in(
         ));
     };
     let time = now();
-    let record = records::update(repository, id, &[], |known| {
-        learn(known, sighting.facts.as_ref(), time)
-    })?;
+    let record = look::take_in(repository, id, sighting, time)?;
     let state = state_word(&record.known);
     let server = &record.run.server.name;
     let error = match sighting.deed {

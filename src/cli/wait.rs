@@ -11,6 +11,7 @@ use super::select::Selection;
 use super::status::{failed, state_word};
 use crate::deployment::connection::Asking;
 use crate::development::records::{self, Record};
+use crate::development::repository::Repository;
 use crate::error::{Error, Result};
 use crate::terminal::count;
 
@@ -31,7 +32,25 @@ pub struct WaitArgs {
 /// the time is over.
 pub fn run(args: WaitArgs, ctx: &Context) -> Result<()> {
     let repository = ctx.repository()?;
-    let mut records = args.selection.records(ctx, &repository)?;
+    let records = args.selection.records(ctx, &repository)?;
+    let records = until_ended(ctx, &repository, records, args.timeout)?;
+    match failed(&records) {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// Looks at `records` until all of them have ended, and gives them as they are then. A server that cannot be seen is
+/// said once and asked again.
+///
+/// # Errors
+/// [`Kind::Step`](crate::error::Kind::Step) when that takes longer than `timeout` seconds.
+pub fn until_ended(
+    ctx: &Context,
+    repository: &Repository,
+    mut records: Vec<Record>,
+    timeout: Option<u64>,
+) -> Result<Vec<Record>> {
     let begun = Instant::now();
     let (mut pause, mut has_warned) = (Duration::from_millis(200), false);
     let bar = ctx.output.progress().add(ProgressBar::new_spinner());
@@ -46,7 +65,7 @@ pub fn run(args: WaitArgs, ctx: &Context) -> Result<()> {
         } else {
             Asking::OnTerminal(&ctx.output)
         };
-        let (now, failures) = ctx.block_on(look(&repository, records, asking))?;
+        let (now, failures) = ctx.block_on(look(repository, records, asking))?;
         records = now;
         for record in records
             .iter()
@@ -65,7 +84,7 @@ pub fn run(args: WaitArgs, ctx: &Context) -> Result<()> {
         }
         let all = count(records.len(), "run");
         bar.set_message(format!("{left} of {all} going on"));
-        if let Some(limit) = args.timeout
+        if let Some(limit) = timeout
             && begun.elapsed() >= Duration::from_secs(limit)
         {
             bar.finish_and_clear();
@@ -76,16 +95,13 @@ pub fn run(args: WaitArgs, ctx: &Context) -> Result<()> {
         pause = (pause * 3 / 2).min(Duration::from_secs(10));
         // Another command may have learnt more meanwhile.
         for record in &mut records {
-            if let Some(newer) = records::find(&repository, &record.run.id)? {
+            if let Some(newer) = records::find(repository, &record.run.id)? {
                 *record = newer;
             }
         }
     }
     bar.finish_and_clear();
-    match failed(&records) {
-        Some(error) => Err(error),
-        None => Ok(()),
-    }
+    Ok(records)
 }
 
 fn active(records: &[Record]) -> Vec<crate::model::names::RunId> {

@@ -1,20 +1,27 @@
 //! A way to run scripts on a server.
 
 use std::io::{self, IsTerminal};
-use std::process::Stdio;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use openssh::Session;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::AsyncRead;
 use tokio::time::timeout;
 
-use super::master;
+use super::impatient::Impatient;
 pub use super::master::Asking;
-use super::protocol::{Answer, Broken, Call, Nonce, SILENCE, read_answer, read_raw_opening};
+use super::master::{self, Beside};
+use super::protocol::{
+    Answer, Broken, Call, Nonce, read_answer, read_answer_and_noise, read_raw_opening,
+};
+use super::scripts;
+pub use super::shell::Feed;
+use super::shell::{MOMENT, Shell, Talk, process, shell_here, start_in, write};
 use crate::development::git;
 use crate::error::{Context as _, Error, Result};
 use crate::model::config::Server;
-use crate::model::names::Host;
+use crate::model::names::{Destination, Host};
 use crate::terminal::{clean, clean_lines};
 
 /// The one command that is ever run on a server: it works in every login shell.
@@ -27,31 +34,28 @@ const AGAIN: &str = "the same command again continues where this one stopped";
 pub struct Connection {
     server: Server,
     link: Link,
+    standing_by: Option<StandBy>,
+    lends_agent: bool,
+}
+
+/// A shell on the server that has read the scripts of a call, and waits for its last line.
+struct StandBy {
+    opening: Vec<u8>,
+    shell: Shell,
 }
 
 enum Link {
     Local,
-    Ssh { session: Session, is_reused: bool },
+    Ssh {
+        session: Arc<Session>,
+        is_reused: bool,
+    },
 }
 
-/// How long the end of a shell is waited for once its answer is known.
-const MOMENT: Duration = Duration::from_secs(1);
-
-type Reader = BufReader<Box<dyn AsyncRead + Unpin + Send>>;
-
-/// A started shell: its streams, and what keeps it.
-struct Shell<'a> {
-    input: Box<dyn AsyncWrite + Unpin + Send + 'a>,
-    output: Reader,
-    errors: Box<dyn AsyncRead + Unpin + Send>,
-    child: Child<'a>,
-}
-
-enum Child<'a> {
-    Local(Box<tokio::process::Child>),
-    Ssh(openssh::Child<&'a Session>),
-}
-
+/// How long an old connection may give no sign before another one is tried beside it.
+const PATIENCE: Duration = Duration::from_millis(2000);
+/// How long raw bytes may not come: a server may have to read large files before it says anything.
+const LONG_SILENCE: Duration = Duration::from_secs(600);
 impl Connection {
     /// A connection to `server`: one that is open already, or a new one.
     ///
@@ -62,13 +66,25 @@ impl Connection {
             Host::Local => Link::Local,
             Host::Ssh(destination) => {
                 let (session, is_reused) = master::open(&server.name, destination, asking).await?;
-                Link::Ssh { session, is_reused }
+                Link::Ssh {
+                    session: Arc::new(session),
+                    is_reused,
+                }
             }
         };
         Ok(Connection {
             server: server.clone(),
             link,
+            standing_by: None,
+            lends_agent: false,
         })
+    }
+
+    /// The same connection, whose calls have the person's ssh agent where their ssh configuration forwards it there.
+    #[must_use]
+    pub fn lending_agent(mut self) -> Self {
+        self.lends_agent = true;
+        self
     }
 
     /// The server at its end.
@@ -83,90 +99,202 @@ impl Connection {
     /// [`Kind::Unreachable`](crate::error::Kind::Unreachable) when there is no complete answer: then it is not known
     /// how far the call came.
     pub async fn call(&mut self, call: &Call, mut progress: impl FnMut(&str)) -> Result<Answer> {
+        let is_old = self.is_old();
         match self.call_once(call, &mut progress).await {
-            Err(error)
-                if matches!(
-                    self.link,
-                    Link::Ssh {
-                        is_reused: true,
-                        ..
-                    }
-                ) =>
-            {
-                let fresh = Connection::open(&self.server, Asking::Never)
-                    .await
-                    .map_err(|_| error)?;
-                *self = fresh;
+            Err(error) if is_old => {
+                self.renew().await.map_err(|_| error)?;
                 self.call_once(call, &mut progress).await
             }
             result => result,
         }
     }
 
-    async fn call_once(&self, call: &Call, progress: &mut impl FnMut(&str)) -> Result<Answer> {
+    async fn call_once(&mut self, call: &Call, progress: &mut impl FnMut(&str)) -> Result<Answer> {
         let nonce = Nonce::fresh()?;
-        self.converse(&nonce, call, async |output| {
-            read_answer(output, &nonce, &mut *progress).await
-        })
-        .await
+        let mut talk = self.begin(call, &nonce).await?;
+        let result = match talk.trouble.take() {
+            None => read_answer(&mut talk.output, &nonce, progress).await,
+            Some(trouble) => Err(trouble),
+        };
+        self.end(talk, result).await
     }
 
-    /// Runs `call` on the server and gives its raw answer to `receive`.
+    /// Runs `call` on the server once, and gives its answer and the beginning of what the login shell printed before it.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub async fn listen(&mut self, call: &Call) -> Result<(Answer, String)> {
+        let nonce = Nonce::fresh()?;
+        let mut talk = self.begin(call, &nonce).await?;
+        let result = match talk.trouble.take() {
+            None => read_answer_and_noise(&mut talk.output, &nonce, |_| {}).await,
+            Some(trouble) => Err(trouble),
+        };
+        self.end(talk, result).await
+    }
+
+    /// Whether the connection was there before and has proved to be dead; then another one has taken its place.
+    pub async fn was_dead(&mut self) -> bool {
+        self.is_old() && self.ask(scripts::nothing()).await.is_ok() && !self.is_old()
+    }
+
+    /// Looks after a while whether the connection is dead, and ends when it was.
+    pub fn replaced(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            tokio::time::sleep(PATIENCE).await;
+            if !self.was_dead().await {
+                std::future::pending().await
+            }
+        })
+    }
+
+    /// As [`Connection::call`], silently. Boxed, so that a task of its own can do it.
+    pub fn ask(&mut self, call: Call) -> Pin<Box<dyn Future<Output = Result<Answer>> + Send + '_>> {
+        Box::pin(async move { self.call(&call, |_| {}).await })
+    }
+
+    /// A connection to `server` for which nobody is asked anything. Boxed, so that a task of its own can open it.
+    pub fn open_unasked(server: Server) -> Pin<Box<dyn Future<Output = Result<Self>> + Send>> {
+        Box::pin(async move { Connection::open(&server, Asking::Never).await })
+    }
+
+    /// Makes ready for `call`, or for one that differs only in its arguments: a shell reads its scripts, and runs
+    /// `meanwhile`, whose function has no answer. What fails here fails again, and is said, when the call is made.
+    pub async fn stand_by(&mut self, call: &Call, meanwhile: Option<&Call>) {
+        if self.is_local() {
+            return;
+        }
+        let (Ok(nonce), Ok(opening)) = (Nonce::fresh(), call.opening()) else {
+            return;
+        };
+        let line = meanwhile.map_or(Ok(Vec::new()), |meanwhile| meanwhile.meanwhile(&nonce));
+        let (Ok(line), Ok(mut shell)) = (line, self.shell().await) else {
+            return;
+        };
+        let text = [opening.as_slice(), &line].concat();
+        if write(&mut shell.input, &text).await.is_ok() {
+            self.standing_by = Some(StandBy { opening, shell });
+        }
+    }
+
+    /// Runs `call` on the server and gives its raw answer to `receive`. Reading fails with
+    /// [`TimedOut`](io::ErrorKind::TimedOut) where nothing comes for a long time.
     ///
     /// # Errors
     /// As [`Connection::call`]; [`Kind::Step`](crate::error::Kind::Step) when the server says why there is none;
     /// and what `receive` returns.
     pub async fn stream<T>(
-        &self,
+        &mut self,
+        call: &Call,
+        receive: impl AsyncFnOnce(&mut (dyn AsyncRead + Unpin + Send)) -> Result<T>,
+    ) -> Result<T> {
+        self.follow(call, async |stream| {
+            receive(&mut Impatient::new(stream, LONG_SILENCE)).await
+        })
+        .await
+    }
+
+    /// As [`Connection::stream`], for what may be silent for as long as it likes.
+    ///
+    /// # Errors
+    /// As [`Connection::stream`].
+    pub async fn follow<T>(
+        &mut self,
         call: &Call,
         receive: impl AsyncFnOnce(&mut (dyn AsyncRead + Unpin + Send)) -> Result<T>,
     ) -> Result<T> {
         let nonce = Nonce::fresh()?;
-        self.converse(&nonce, call, async |output| {
-            match read_raw_opening(output, &nonce).await? {
-                None => Ok(receive(output).await),
-                Some(answer) => Ok(Err(self.said_instead(&answer))),
-            }
-        })
-        .await?
+        let mut talk = self.begin(call, &nonce).await?;
+        let opening = match talk.trouble.take() {
+            None => read_raw_opening(&mut talk.output, &nonce).await,
+            Some(trouble) => Err(trouble),
+        };
+        let result = match opening {
+            Ok(None) => Ok(receive(&mut talk.output).await),
+            Ok(Some(answer)) => Ok(Err(self.said_instead(&answer))),
+            Err(broken) => Err(broken),
+        };
+        self.end(talk, result).await?
     }
 
-    /// Sends `call` to a shell of the server and lets `read` make of its output what it can. What else the shell says
-    /// is waited for only as long as `read` takes, and a moment longer.
-    async fn converse<T>(
-        &self,
-        nonce: &Nonce,
-        call: &Call,
-        read: impl AsyncFnOnce(&mut Reader) -> Result<T, Broken>,
-    ) -> Result<T> {
-        let cannot = || format!("{}: cannot send the script", self.server.name);
-        let text = call.text(nonce).or_step(cannot)?;
-        let Shell {
-            input,
-            mut output,
-            errors,
-            child,
-        } = self.shell().await?;
-        let mut said = Box::pin(tail_of(errors));
-        let work = async {
-            send(input, &text).await?;
-            read(&mut output).await
+    /// Whether the connection, or the shell that stands by on it, was there before, and may be dead by now.
+    fn is_old(&self) -> bool {
+        self.standing_by.is_some()
+            || matches!(&self.link, Link::Ssh { is_reused, .. } if *is_reused)
+    }
+
+    /// Takes another connection in the place of this one.
+    async fn renew(&mut self) -> Result<()> {
+        let fresh = Connection::open_unasked(self.server.clone()).await?;
+        *self = Connection {
+            lends_agent: self.lends_agent,
+            ..fresh
         };
-        let mut work = std::pin::pin!(work);
-        let mut words = None;
-        let result = loop {
-            tokio::select! {
-                result = &mut work => break result,
-                text = &mut said, if words.is_none() => words = Some(text),
+        Ok(())
+    }
+
+    /// Makes `call`, and waits for the first sign of its shell, which says one at once. On an old connection that gives
+    /// none for a while, the call is made over a new one as well, and whichever answers first is taken: so a dead
+    /// connection is replaced, and a slow line is given its time.
+    async fn begin(&mut self, call: &Call, nonce: &Nonce) -> Result<Talk> {
+        let is_old = self.is_old();
+        let cannot = || cannot_send(&self.server);
+        let opening = call.opening().or_step(cannot)?;
+        let line = call.line(nonce).or_step(cannot)?;
+        let text = [opening.as_slice(), &line].concat();
+        let standing_by = self.standing_by.take();
+        let standing_by = standing_by.filter(|shell| shell.opening == opening);
+        let old = async {
+            match standing_by {
+                Some(standing_by) => Ok(Talk::begin(standing_by.shell, &line).await),
+                None => Ok(Talk::begin(self.shell().await?, &text).await),
             }
         };
-        let words = match words {
-            Some(words) => words,
-            None => timeout(MOMENT, said).await.unwrap_or_default(),
+        let Host::Ssh(destination) = &self.server.host else {
+            return old.await;
         };
+        if !is_old {
+            return old.await;
+        }
+        let beside = self.begin_beside(destination, &text);
+        let (talk, fresh) = tokio::select! {
+            biased;
+            talk = old => (talk, None),
+            (talk, fresh) = beside => (Ok(talk), Some(fresh)),
+        };
+        if let Some(fresh) = fresh {
+            self.link = Link::Ssh {
+                session: Arc::new(fresh.take_over().await),
+                is_reused: false,
+            };
+        }
+        talk
+    }
+
+    /// The call `text` over a new connection, once the old one has been silent for [`PATIENCE`]. Never ends where there is
+    /// none: then the old one is waited for.
+    async fn begin_beside(&self, destination: &Destination, text: &[u8]) -> (Talk, Beside) {
+        tokio::time::sleep(PATIENCE).await;
+        // An agent is lent by a program that knows the old one only.
+        if self.agent_command(SHELL).is_none()
+            && let Ok(beside) = master::open_beside(&self.server.name, destination).await
+            && let Ok(shell) = start_in(beside.session(), SHELL).await
+        {
+            let talk = Talk::begin(shell, text).await;
+            if talk.trouble.is_none() {
+                return (talk, beside);
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Ends a conversation of which `result` was understood. What else the shell says is waited for only a moment.
+    async fn end<T>(&self, talk: Talk, result: Result<T, Broken>) -> Result<T> {
+        let words = timeout(MOMENT, talk.words).await;
+        let words = words.ok().and_then(Result::ok).unwrap_or_default();
         // The status of a channel proves nothing, but waiting for it leaves no process behind.
-        let _ = timeout(MOMENT, child.finish()).await;
-        result.map_err(|broken| self.broken(broken, &words))
+        let status = timeout(MOMENT, talk.child.finish()).await.ok().flatten();
+        result.map_err(|broken| self.broken(broken, &words, status))
     }
 
     /// A program that runs `text` on the server with this terminal, through the open connection.
@@ -213,93 +341,69 @@ impl Connection {
         matches!(self.link, Link::Local)
     }
 
-    async fn shell(&self) -> Result<Shell<'_>> {
+    /// Starts `command`, which every login shell must understand, to be given bytes.
+    ///
+    /// # Errors
+    /// [`Kind::Unreachable`](crate::error::Kind::Unreachable) when it cannot be started.
+    pub async fn feed(&self, command: &str) -> Result<Feed> {
+        let shell = self.start(command).await?;
+        Ok(Feed::new(shell))
+    }
+
+    async fn shell(&self) -> Result<Shell> {
+        self.start(SHELL).await
+    }
+
+    async fn start(&self, text: &str) -> Result<Shell> {
         match &self.link {
-            Link::Local => self.local_shell(),
+            Link::Local => shell_here(text),
             Link::Ssh { session, .. } => {
-                let mut command = session.raw_command(SHELL);
-                command
-                    .stdin(openssh::Stdio::piped())
-                    .stdout(openssh::Stdio::piped())
-                    .stderr(openssh::Stdio::piped());
-                let lost = || self.lost("before the server answered");
-                let mut child = command.spawn().await.map_err(|error| lost().cause(error))?;
-                match (
-                    child.stdin().take(),
-                    child.stdout().take(),
-                    child.stderr().take(),
-                ) {
-                    (Some(input), Some(output), Some(errors)) => Ok(Shell {
-                        input: Box::new(input),
-                        output: BufReader::new(Box::new(output)),
-                        errors: Box::new(errors),
-                        child: Child::Ssh(child),
-                    }),
-                    _ => Err(lost()),
+                if let Some(command) = self.agent_command(text) {
+                    return process(command);
+                }
+                match start_in(session, text).await {
+                    Ok(shell) => Ok(shell),
+                    Err(error) => Err(self.lost("before the server answered").cause(error)),
                 }
             }
         }
     }
 
-    /// A shell on this machine, without anything of the repository or session that we were started in, and in a
-    /// process group of its own: an interrupt typed here ends us, not a deployment half way.
-    fn local_shell(&self) -> Result<Shell<'_>> {
-        let mut command = std::process::Command::new("/bin/sh");
-        command.arg("-s");
-        for (name, _) in
-            std::env::vars_os().filter(|(name, _)| is_ours_alone(&name.to_string_lossy()))
-        {
-            command.env_remove(name);
-        }
-        if let Some(home) = std::env::home_dir() {
-            command.current_dir(home);
-        }
-        let mut command = tokio::process::Command::from(command);
-        command
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .or_step(|| "cannot run /bin/sh on this machine".into())?;
-        match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
-            (Some(input), Some(output), Some(errors)) => Ok(Shell {
-                input: Box::new(input),
-                output: BufReader::new(Box::new(output)),
-                errors: Box::new(errors),
-                child: Child::Local(Box::new(child)),
-            }),
-            _ => Err(Error::step("cannot talk to /bin/sh on this machine")),
+    fn agent_command(&self, text: &str) -> Option<std::process::Command> {
+        match &self.server.host {
+            Host::Ssh(destination) if self.lends_agent => master::with_agent(destination, text),
+            _ => None,
         }
     }
 
-    fn broken(&self, broken: Broken, said: &str) -> Error {
+    fn broken(&self, broken: Broken, said: &str, status: Option<i32>) -> Error {
         let name = &self.server.name;
-        let error = match &broken {
-            Broken::Silent { noise } if noise.trim().is_empty() && said.is_empty() => {
-                self.lost("before the server answered")
+        let error = match (&broken, status) {
+            (Broken::Silent { noise }, _) if !noise.trim().is_empty() => {
+                let first = noise.lines().find(|line| !line.trim().is_empty());
+                return self.not_run().cause(clean(first.unwrap_or_default()));
             }
-            Broken::Silent { noise } => {
-                let error = Error::unreachable(format!(
-                    "{name}: the server did not run the script; its login shell may print or read in its start-up file"
-                ));
-                let first = noise
-                    .lines()
-                    .chain(said.lines())
-                    .find(|line| !line.trim().is_empty());
-                let error = first.map_or(error.clone(), |line| error.cause(clean(line)));
-                return error.hint(format!(
-                    "ssh {} true, which must print nothing",
-                    self.server.host
-                ));
-            }
-            Broken::Cut | Broken::Io(_) => self.lost("in the middle of the answer"),
-            Broken::Stalled => Error::unreachable(format!(
+            // What shells end with when they cannot read a script, or are not there.
+            (Broken::Silent { .. }, Some(status @ (2 | 126 | 127))) => Error::step(format!(
+                "{name}: the shell there cannot run the script (status {status})"
+            ))
+            .hint(format!(
+                "a start-up file there may eat what it should read; does `echo echo fine | ssh {} sh` print that?",
+                self.server.host
+            )),
+            (Broken::Cut, Some(status)) => Error::step(format!(
+                "{name}: the script ended before its answer was complete (status {status})"
+            ))
+            .hint(AGAIN),
+            // Whoever has an exit status has not been cut off.
+            (Broken::Silent { .. }, Some(_)) => self.not_run(),
+            (Broken::Silent { .. }, None) => self.lost("before the server answered"),
+            (Broken::Cut | Broken::Io(_), _) => self.lost("in the middle of the answer"),
+            (Broken::Stalled, _) => Error::unreachable(format!(
                 "{name}: no answer for 30 seconds; what was asked for may be done or not"
             ))
             .hint(AGAIN),
-            Broken::Damaged(what) => {
+            (Broken::Damaged(what), _) => {
                 Error::unreachable(format!("{name}: the answer is damaged: {what}")).hint(format!(
                     "the same command again; if it stays so, what does ssh {} true print?",
                     self.server.host
@@ -311,6 +415,18 @@ impl Connection {
         } else {
             error.cause(clean_lines(said))
         }
+    }
+
+    /// The error of a server that did something else than to run the script.
+    fn not_run(&self) -> Error {
+        Error::unreachable(format!(
+            "{}: the server did not run the script; its login shell may print or read in its start-up file",
+            self.server.name
+        ))
+        .hint(format!(
+            "ssh {} true, which must print nothing",
+            self.server.host
+        ))
     }
 
     fn lost(&self, when: &str) -> Error {
@@ -335,49 +451,6 @@ impl Connection {
     }
 }
 
-impl Child<'_> {
-    async fn finish(self) {
-        match self {
-            Child::Local(mut child) => drop(child.wait().await),
-            Child::Ssh(child) => drop(child.wait().await),
-        }
-    }
-}
-
-/// Whether a variable belongs to the repository, session or run that we were started in, and not to the person.
-fn is_ours_alone(name: &str) -> bool {
-    let of_git = name.starts_with("GIT_")
-        && !name.starts_with("GIT_SSH")
-        && !name.starts_with("GIT_CONFIG_");
-    let of_a_run = name.starts_with("AGILE_") && name != "AGILE_BOOT_ID";
-    of_git
-        || of_a_run
-        || matches!(
-            name,
-            "GIT_CONFIG_PARAMETERS" | "GIT_CONFIG_COUNT" | "VIRTUAL_ENV" | "PYTHONHOME"
-        )
-}
-
-/// Writes the script. A server that stops reading says so by ending its answer; one that hangs does not.
-async fn send(mut input: impl AsyncWrite + Unpin, text: &[u8]) -> Result<(), Broken> {
-    for piece in text.chunks(16 << 10) {
-        match timeout(SILENCE, input.write_all(piece)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return Ok(()),
-            Err(_) => return Err(Broken::Stalled),
-        }
-    }
-    let _ = timeout(SILENCE, input.shutdown()).await;
-    Ok(())
-}
-
-/// The last two kilobytes of a stream that is read to its end.
-async fn tail_of(mut stream: impl AsyncRead + Unpin) -> String {
-    let (mut kept, mut buffer) = (Vec::new(), [0u8; 4096]);
-    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
-        kept.extend_from_slice(&buffer[..count]);
-        let excess = kept.len().saturating_sub(2048);
-        kept.drain(..excess);
-    }
-    String::from_utf8_lossy(&kept).trim().to_string()
+fn cannot_send(server: &Server) -> String {
+    format!("{}: cannot send the script", server.name)
 }

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use sha2::{Digest, Sha256};
-
-use super::observe::{Deed, Facts, sightings};
+use super::environment::Recipe;
+use super::observe::{Deed, Sighting, sightings};
 use super::protocol::Answer;
 use super::scripts::{Deployment, RunFiles};
-use crate::design::{Identity, expand, run_id};
+use super::slurm;
+use crate::design::{Identity, Stops, expand, run_id};
+use crate::development::contents::{LfsFile, Submodule};
+use crate::development::credential::{Credential, TOKEN};
+use crate::development::push::git_host;
 use crate::error::{Context as _, Error, Result};
-use crate::model::config::{Config, Experiment, Launcher, Manager, Server, Stop};
+use crate::model::config::{Config, Experiment, Server, Source};
 use crate::model::names::{CommitId, ParamName, RelPath, RunId};
-use crate::model::run::{DataKey, EnvironmentKey, Place, Run, SCHEMA};
+use crate::model::run::{DataKey, EnvironmentKey, Place, Rule, Run, SCHEMA};
 use crate::model::shell::exports;
 use crate::model::value::Value;
 use crate::terminal::clean;
@@ -29,36 +32,6 @@ pub struct Occasion {
     pub asked: i64,
     /// Who asks.
     pub by: String,
-}
-
-/// The environment that `config` and the commit's requirement files (path and content, the installed one first)
-/// describe.
-pub fn environment_key(config: &Config, files: &[(RelPath, Vec<u8>)]) -> EnvironmentKey {
-    let python = config
-        .environment
-        .python
-        .as_ref()
-        .map(|version| version.as_str().to_string());
-    let mut digest = Sha256::new();
-    digest.update(format!(
-        "{}\0{}\0",
-        config.environment.manager.as_str(),
-        python.as_deref().unwrap_or_default()
-    ));
-    for (path, content) in files {
-        digest.update(format!("{path}\0{}\0", content.len()));
-        digest.update(content);
-    }
-    EnvironmentKey {
-        key: digest
-            .finalize()
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect(),
-        python,
-        requirements: files.iter().map(|(path, _)| path.clone()).collect(),
-    }
 }
 
 /// The runs of `experiment` on `server`, first attempts, in the order of the design.
@@ -85,15 +58,17 @@ pub fn runs(
                     url: set.url.clone(),
                     sha256: set.sha256.clone(),
                     path: set.path.clone(),
+                    unpack: set.unpack,
                 },
             )
         })
         .collect();
     let settings = expand(experiment, overrides)?;
-    let limit = experiment
-        .stop
-        .as_ref()
-        .and_then(|stop| Some(stop.timeout?.seconds()));
+    let limit = experiment.timeout.map(crate::model::config::Span::seconds);
+    let stops = match &experiment.rule {
+        None => Stops::Limit(limit),
+        Some(rule) => Stops::Rule(limit, rule),
+    };
     let run = |(order, setting): (u32, crate::design::Setting)| {
         let identity = Identity {
             commit: &occasion.commit,
@@ -105,7 +80,7 @@ pub fn runs(
                 &setting.command,
                 server.setup.as_deref(),
                 &server.env,
-                limit,
+                stops,
             ),
             server: &server.name,
         };
@@ -116,6 +91,7 @@ pub fn runs(
             commit: occasion.commit.clone(),
             subject: occasion.subject.clone(),
             attempt: 1,
+            reproduces: None,
             command: setting.command,
             server: Place {
                 name: server.name.clone(),
@@ -125,6 +101,7 @@ pub fn runs(
             environment: environment.clone(),
             data: data.clone(),
             limit,
+            rule: experiment.rule.clone(),
             results: experiment.results.clone(),
             metrics: experiment.metrics.clone(),
             sprint: occasion.sprint.clone(),
@@ -144,88 +121,59 @@ pub fn attempt_id(first: &RunId, attempt: u32) -> RunId {
     RunId::new(text).unwrap_or_else(|_| first.clone())
 }
 
-/// What this version cannot do yet, said before anything is sent.
-///
-/// # Errors
-/// [`Kind::Config`](crate::error::Kind::Config) naming the key of `agile.toml`.
-pub fn check_supported(config: &Config, experiment: &Experiment, server: &Server) -> Result<()> {
-    let not_yet = |key: String, instead: &str| {
-        Err(
-            Error::config(format!("{key} is not supported by this version"))
-                .hint(instead.to_string()),
-        )
-    };
-    if server.launcher == Launcher::Slurm {
-        return not_yet(
-            format!("servers.{}.launcher = \"slurm\"", server.name),
-            "launcher = \"auto\"",
-        );
-    }
-    if !matches!(
-        config.environment.manager,
-        Manager::Auto | Manager::Venv | Manager::Uv
-    ) {
-        return not_yet("environment.manager".to_string(), "manager = \"auto\"");
-    }
-    let stops_by_metric = |stop: &Stop| {
-        *stop
-            != Stop {
-                timeout: stop.timeout,
-                ..Stop::default()
-            }
-    };
-    if experiment.stop.as_ref().is_some_and(stops_by_metric) {
-        return not_yet(
-            format!("experiments.{}.stop.metric", experiment.name),
-            "stop = { timeout = \"12h\" } works",
-        );
-    }
-    Ok(())
+/// Where servers get the commit from, and what it needs beside its own objects.
+#[derive(Clone)]
+pub struct Origin {
+    /// The address that they fetch from.
+    pub url: String,
+    /// What the git host wants to see.
+    pub credential: Option<Credential>,
+    /// The branch that was pushed, for messages; may be empty.
+    pub branch: String,
+    /// The submodules, outer ones first.
+    pub submodules: Vec<Submodule>,
+    /// What Git LFS keeps of it.
+    pub lfs_files: Vec<LfsFile>,
 }
 
-/// What is asked of `server` so that `runs` are launched there from the commit that it can fetch from `url`.
+/// What is asked of `server` so that `runs` are launched there, in the environment of `recipe`, from the commit that it
+/// gets from `origin`.
 ///
 /// # Errors
 /// [`Kind::Config`](crate::error::Kind::Config) when a value cannot reach a program.
 pub fn deployment(
-    config: &Config,
+    recipe: &Recipe,
     server: &Server,
-    url: &str,
-    branch: &str,
+    origin: &Origin,
     runs: &[Run],
 ) -> Result<Deployment> {
+    // What was sent from here is not fetched.
+    let is_fetched = server.source == Source::Origin;
+    let url = if is_fetched {
+        origin.url.clone()
+    } else {
+        String::new()
+    };
+    let lfs = !origin.lfs_files.is_empty();
+    let lfs = lfs.then(|| (origin.lfs_files.clone(), url.clone()));
+    let credential = origin.credential.clone();
     let commit = runs
         .first()
         .map(|run| run.commit.to_string())
         .unwrap_or_default();
-    let environment = runs
-        .first()
-        .map(|run| run.environment.key.clone())
-        .unwrap_or_default();
-    let requirements = runs.first().map(|run| {
-        run.environment
-            .requirements
-            .iter()
-            .map(ToString::to_string)
-            .collect()
-    });
     Ok(Deployment {
         path: server.path.clone(),
-        url: url.to_string(),
+        url,
+        credential: credential.filter(|_| is_fetched),
+        submodules: origin.submodules.clone(),
+        lfs,
         commit,
-        branch: branch.to_string(),
-        environment,
-        python: config
-            .environment
-            .python
-            .as_ref()
-            .map(|python| python.as_str().to_string())
-            .unwrap_or_default(),
-        manager: config.environment.manager.as_str(),
-        launcher: server.launcher.as_str(),
+        branch: origin.branch.clone(),
+        recipe: recipe.clone(),
+        launcher: server.launcher,
+        sbatch: server.slurm.arguments().collect(),
         slots: server.slots,
         gpus: server.gpus.clone().unwrap_or_default(),
-        requirements: requirements.unwrap_or_default(),
         runs: runs
             .iter()
             .map(|run| files(server, run))
@@ -265,15 +213,23 @@ fn files(server: &Server, run: &Run) -> Result<RunFiles> {
         variables,
         setup: server.setup.clone().unwrap_or_default(),
         limit: run.limit,
+        watch: run.rule.as_ref().map(|rule| watch(rule, &run.metrics)),
         data: run.data.values().cloned().collect(),
     })
+}
+
+/// The rule of a metric as the server's watcher takes it: with the files that have the metric, on one line.
+fn watch(rule: &Rule, files: &[RelPath]) -> String {
+    let mut watch = serde_json::json!(rule);
+    watch["files"] = serde_json::json!(files);
+    watch.to_string()
 }
 
 /// What became of one run.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// It was launched now, or had been before (`Deed` tells), and this is what its folder says.
-    There(Deed, Option<Facts>),
+    /// It was launched now, or had been before: its deed tells.
+    There(Box<Sighting>),
     /// It could not be launched.
     Failed(Error),
     /// The server did not say.
@@ -291,6 +247,12 @@ pub struct Report {
     pub commit: Option<String>,
     /// Whether the environment was built now.
     pub has_built: bool,
+    /// Data without a checksum that the server has now seen for the first time: its address and its SHA-256.
+    pub unchecked: Vec<(String, String)>,
+    /// What the server's Slurm has left open.
+    pub doubts: Vec<Error>,
+    /// Whom the server lets nothing outlive that they have started, once they log out.
+    pub ends_sessions_of: Option<String>,
 }
 
 impl Report {
@@ -304,17 +266,22 @@ impl Report {
             failure: Some(error),
             commit: None,
             has_built: false,
+            unchecked: Vec::new(),
+            doubts: Vec::new(),
+            ends_sessions_of: None,
         }
     }
 }
 
-/// What `answer` of `server`, which fetches from `url`, says about the runs `asked`.
-pub fn report(server: &Server, url: &str, asked: &[RunId], answer: &Answer) -> Report {
+/// What `answer` of `server`, which gets the commit from `origin`, says about the runs `asked`.
+pub fn report(server: &Server, origin: &Origin, asked: &[RunId], answer: &Answer) -> Report {
     let (seen, _) = sightings(answer);
     let lines = |word: &'static str| answer.iter().filter(move |line| line[0] == word);
-    let mut tail: Vec<&str> = lines("tail")
+    let credential = origin.credential.as_ref();
+    let hidden = |text: &String| credential.map_or(text.clone(), |secret| secret.hidden_in(text));
+    let mut tail: Vec<String> = lines("tail")
         .filter_map(|line| line.get(1))
-        .map(String::as_str)
+        .map(hidden)
         .collect();
     // Runs that fail alike say the same.
     tail.dedup();
@@ -330,12 +297,12 @@ pub fn report(server: &Server, url: &str, asked: &[RunId], answer: &Answer) -> R
         };
         match &hint {
             Some(hint) => error.hint(hint),
-            None => error.hint(hint_for(step, &tail.join("\n"), server, url)),
+            None => error.hint(hint_for(step, &tail.join("\n"), server, &origin.url)),
         }
     };
     let outcome = |id: &RunId| {
         if let Some(sighting) = seen.get(id) {
-            return Outcome::There(sighting.deed, sighting.facts.clone());
+            return Outcome::There(Box::new(sighting.clone()));
         }
         let failed =
             lines("failed").find(|line| line.get(1).is_some_and(|other| other == id.as_str()));
@@ -344,12 +311,28 @@ pub fn report(server: &Server, url: &str, asked: &[RunId], answer: &Answer) -> R
             None => Outcome::Unknown,
         }
     };
+    let is_doubtful = seen
+        .values()
+        .any(|sighting| sighting.deed == Deed::Unconfirmed);
+    let doubt = is_doubtful.then(|| {
+        let text = format!("{}: Slurm did not say whether it took the job", server.name);
+        let hint = "the same command again asks Slurm for the job before it sends another";
+        Error::step(text).cause(tail.join("\n")).hint(hint)
+    });
     let failure = lines("error").find_map(|line| Some((line.get(1)?, line.get(2)?)));
     Report {
         runs: asked.iter().map(|id| (id.clone(), outcome(id))).collect(),
         failure: failure.map(|(step, text)| dress(step, text)),
         commit: lines("commit").find_map(|line| line.get(1)).cloned(),
+        unchecked: lines("unchecked")
+            .filter_map(|line| Some((line.get(1)?.clone(), line.get(2)?.clone())))
+            .collect(),
+        doubts: doubt
+            .into_iter()
+            .chain(slurm::unseen(server, answer))
+            .collect(),
         has_built: lines("environment").any(|line| line.get(2).is_some_and(|word| word == "built")),
+        ends_sessions_of: lines("ends-sessions").find_map(|line| line.get(1)).cloned(),
     }
 }
 
@@ -360,10 +343,28 @@ fn hint_for(step: &str, tail: &str, server: &Server, url: &str) -> String {
     let name = &server.name;
     match step {
         "git" => format!("install git on {name} (Debian, Ubuntu: sudo apt install git)"),
+        "submodule" => "its remote must have the commit, and the server access to it: git push --recurse-submodules=on-demand".to_string(),
+        "lfs" if tail.is_empty() => {
+            format!("install git-lfs on {name} (Debian, Ubuntu: sudo apt install git-lfs)")
+        }
+        "lfs" => format!(
+            "on {name}, `git lfs` must be able to fetch from {url}; were the files pushed here (git lfs push)?"
+        ),
         "python" => format!("install it on {name}, or set `python` in [environment]"),
         "fetch" if has("host key verification failed") => {
             format!(
                 "{name} does not know the git host yet: log in there and run `git ls-remote {url}` once"
+            )
+        }
+        "fetch"
+            if url.starts_with("http")
+                && (has("authentication failed")
+                    || has("could not read username")
+                    || has("403")) =>
+        {
+            format!(
+                "git here must know a credential for {} (git help credentials), which is handed on; or set {TOKEN}",
+                git_host(url)
             )
         }
         "fetch"
@@ -386,6 +387,13 @@ fn hint_for(step: &str, tail: &str, server: &Server, url: &str) -> String {
             format!("free some space on {name}, or correct `path`")
         }
         "folder" => format!("correct `path` of [servers.{name}]"),
+        "slurm" => format!(
+            "put it on the PATH that `git agile ssh {name} 'command -v sbatch'` has (~/.bashrc there), or set \
+             `launcher`"
+        ),
+        "submit" => format!(
+            "correct `slurm` of [servers.{name}] and commit, or ask Slurm: git agile ssh {name} sinfo"
+        ),
         "launcher" => {
             format!("install it on {name}, or set `launcher = \"auto\"` in [servers.{name}]")
         }

@@ -4,13 +4,13 @@
 //! count, and so that the person can answer a password or one-time code. It stays for a while after the last use;
 //! the next command finds its socket and needs no handshake.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use openssh::Session;
 use rustix::fs::{FlockOperation, flock};
@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use crate::error::{Context as _, Error, Result};
 use crate::model::names::{Destination, ServerName};
+use crate::model::nonce::Nonce;
 use crate::model::shell::quote;
 use crate::terminal::{Output, clean_lines};
 
@@ -26,6 +27,8 @@ use crate::terminal::{Output, clean_lines};
 const IDLE: u32 = 600;
 /// The longest that opening a connection takes without a person to ask.
 const OPEN_LIMIT: Duration = Duration::from_secs(60);
+/// How long the person is not told that another command is waited for.
+const WAIT_IN_SILENCE: Duration = Duration::from_secs(2);
 /// The longest that a master on this machine takes to say that it is there.
 const CHECK_LIMIT: Duration = Duration::from_secs(2);
 /// What `sun_path` holds, less the seventeen characters that ssh adds while it binds (OpenSSH `mux.c`), less NUL.
@@ -50,10 +53,8 @@ pub(super) async fn open(
     asking: Asking<'_>,
 ) -> Result<(Session, bool)> {
     let socket = socket_path(destination)?;
-    let lock = socket.with_extension("lock");
-    let held = tokio::task::spawn_blocking(move || hold(&lock)).await;
     // Two commands that start a master for the same socket at once would leave one of them behind for ever.
-    let _held = held.or_step(|| "cannot wait for another command's connection".into())??;
+    let _held = hold(server, &socket.with_extension("lock"), asking).await?;
     if let Some(session) = resume(&socket).await {
         return Ok((session, true));
     }
@@ -68,6 +69,81 @@ pub(super) async fn open(
             "ssh {destination} true must work and print nothing"
         ))),
     }
+}
+
+/// A new connection to a server, beside one that is there and silent.
+pub(super) struct Beside {
+    session: Arc<Session>,
+    destination: Destination,
+    socket: PathBuf,
+    _held: fs::File,
+}
+
+/// Connects to `destination` although there is a connection. Nobody is asked anything.
+///
+/// # Errors
+/// As [`open`].
+pub(super) async fn open_beside(server: &ServerName, destination: &Destination) -> Result<Beside> {
+    let lock = socket_path_of(&format!("beside {destination}"))?;
+    let held = hold(server, &lock.with_extension("lock"), Asking::Never).await?;
+    // A name that no other master has had: each removes its first one when it ends.
+    let socket = socket_path_of(&format!("{destination} {}", Nonce::fresh()?.as_str()))?;
+    start(server, destination, &socket, Asking::Never).await?;
+    Ok(Beside {
+        session: Arc::new(Session::resume_mux(socket.as_path().into(), None)),
+        destination: destination.clone(),
+        socket,
+        _held: held,
+    })
+}
+
+impl Beside {
+    /// The new connection.
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// Ends the silent connection, and puts this one in its place.
+    pub async fn take_over(self) -> Session {
+        let Ok(place) = socket_path(&self.destination) else {
+            return Session::resume_mux(self.socket.as_path().into(), None);
+        };
+        let end = tokio::process::Command::from(end_command(&self.destination, &place))
+            .kill_on_drop(true)
+            .status();
+        let _ = timeout(CHECK_LIMIT, end).await;
+        // A master removes its socket when it ends, which must not be ours by then.
+        let begun = Instant::now();
+        while place.exists() && begun.elapsed() < CHECK_LIMIT {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        match fs::rename(&self.socket, &place) {
+            Ok(()) => Session::resume_mux(place.as_path().into(), None),
+            Err(_) => Session::resume_mux(self.socket.as_path().into(), None),
+        }
+    }
+}
+
+impl Drop for Beside {
+    /// What was not needed ends.
+    fn drop(&mut self) {
+        if self.socket.exists() {
+            let _ = end_command(&self.destination, &self.socket).status();
+        }
+    }
+}
+
+/// A command that ends the master of `socket`.
+fn end_command(destination: &Destination, socket: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new("ssh");
+    command
+        .arg("-S")
+        .arg(socket)
+        .args(["-O", "exit", "--", destination.as_str()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
 }
 
 /// Whether the master is there and listens; a socket that nobody serves is no answer within two seconds.
@@ -186,7 +262,6 @@ fn master_command(
         "ServerAliveInterval=10",
         "ServerAliveCountMax=3",
         "NumberOfPasswordPrompts=1",
-        "ForwardAgent=no",
         "ForwardX11=no",
         "ClearAllForwardings=yes",
         "PermitLocalCommand=no",
@@ -267,12 +342,99 @@ fn host_of(destination: &Destination) -> &str {
     text.rsplit_once('@').map_or(text, |(_, host)| host)
 }
 
+/// How long a connection to the git host waits for the next push, in seconds. Short: nobody would notice that its network
+/// has gone.
+const GIT_HOST_IDLE: u64 = 60;
+
+/// The program that runs `text` on the server with the person's agent, where their own configuration for `destination`
+/// forwards it (`ForwardAgent` in ssh_config(5)) and there is one. We never ask for that ourselves.
+pub(super) fn with_agent(destination: &Destination, text: &str) -> Option<std::process::Command> {
+    std::env::var_os("SSH_AUTH_SOCK")?;
+    let mut ask = std::process::Command::new("ssh");
+    ask.args(["-G", "--", destination.as_str()])
+        .stdin(Stdio::null());
+    let output = ask.output().ok()?;
+    let settings = String::from_utf8_lossy(&output.stdout);
+    let forward = settings
+        .lines()
+        .find_map(|line| line.strip_prefix("forwardagent "));
+    if forward.is_none_or(|forward| forward == "no") {
+        return None;
+    }
+    let mut command = std::process::Command::new("ssh");
+    command.arg("-S").arg(socket_path(destination).ok()?).args([
+        "-T",
+        "-o",
+        "ControlMaster=no",
+        "-o",
+        "BatchMode=yes",
+        "-o",
+        "ForwardX11=no",
+        "-o",
+        "ClearAllForwardings=yes",
+        "-o",
+        "RemoteCommand=none",
+        "--",
+    ]);
+    command.arg(destination.as_str()).arg(text);
+    Some(command)
+}
+
+/// A connection to a git host that the pushes of a minute share, while one of them uses it.
+pub struct GitHost {
+    /// What git is to use for `ssh` (`GIT_SSH_COMMAND`, git(1)).
+    pub command: String,
+    _lock: fs::File,
+}
+
+/// The connection to `host` for one push by `ssh`, which is shell text; nothing where the person has configured that
+/// host's connections otherwise, or another push is using it.
+pub fn shared_git_host(ssh: &str, host: &Destination, port: Option<u16>) -> Option<GitHost> {
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &format!("{ssh} -G \"$@\""), "ssh"]);
+    if let Some(port) = port {
+        command.arg("-p").arg(port.to_string());
+    }
+    command.arg("--").arg(host.as_str()).stdin(Stdio::null());
+    let output = command.output().ok()?;
+    let settings = String::from_utf8_lossy(&output.stdout);
+    let is = |line: &str| settings.lines().any(|other| other == line);
+    let has_path = |line: &str| line.starts_with("controlpath ") && line != "controlpath none";
+    if !is("controlmaster false") || settings.lines().any(has_path) {
+        return None;
+    }
+    let socket = socket_path_of(&format!("git {ssh} {host} {port:?}")).ok()?;
+    let lock = fs::File::create(socket.with_extension("lock")).ok()?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).ok()?;
+    // What the master itself would notice only after a while: the machine slept, or moved to another network.
+    let used = socket.with_extension("used");
+    let last = fs::metadata(&used).and_then(|meta| meta.modified()).ok();
+    let age = last.and_then(|time| time.elapsed().ok());
+    if age.is_none_or(|age| age.as_secs() >= GIT_HOST_IDLE) {
+        let _ = fs::remove_file(&socket);
+    }
+    fs::write(&used, "").ok()?;
+    let socket = quote(&socket.to_string_lossy()).ok()?;
+    let command = format!(
+        "{ssh} -o ControlMaster=auto -o ControlPersist={GIT_HOST_IDLE} -o ServerAliveInterval=5 \
+         -o ServerAliveCountMax=2 -S {socket}"
+    );
+    Some(GitHost {
+        command,
+        _lock: lock,
+    })
+}
+
 /// The control socket of `destination`, in a folder that only this person can enter. Its name is a digest of the
 /// destination and of the ssh program found, since another one may have another configuration.
 fn socket_path(destination: &Destination) -> Result<PathBuf> {
+    socket_path_of(destination.as_str())
+}
+
+fn socket_path_of(what: &str) -> Result<PathBuf> {
     let dir = socket_dir()?;
     let mut digest = Sha256::new();
-    digest.update(destination.as_str());
+    digest.update(what);
     digest.update([0]);
     digest.update(program("ssh").unwrap_or_default().as_os_str().as_bytes());
     let name: String = digest
@@ -326,17 +488,31 @@ fn is_private(dir: &Path) -> bool {
     meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & 0o077 == 0
 }
 
-/// Holds the lock file until the value is dropped.
-fn hold(path: &Path) -> Result<fs::File> {
-    let named = || format!("cannot lock {}", OsStr::to_string_lossy(path.as_os_str()));
-    let file = fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .or_step(named)?;
-    flock(&file, FlockOperation::LockExclusive).or_step(named)?;
-    Ok(file)
+/// Holds the lock at `path` until the file is closed; says so when another command has it for long, as it may be asking
+/// for a password.
+async fn hold(server: &ServerName, path: &Path, asking: Asking<'_>) -> Result<fs::File> {
+    let named = || format!("cannot lock {}", path.display());
+    let file = fs::File::create(path).or_step(named)?;
+    let begun = Instant::now();
+    let mut said = false;
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                tokio::time::sleep(Duration::from_millis(10)).await
+            }
+            Err(error) => return Err(Error::step(named()).cause(error)),
+        }
+        if let Asking::OnTerminal(output) = asking
+            && !said
+            && begun.elapsed() > WAIT_IN_SILENCE
+        {
+            said = true;
+            output.say(&format!(
+                "{server}: waiting for another command that is connecting"
+            ));
+        }
+    }
 }
 
 #[cfg(test)]

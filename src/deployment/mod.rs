@@ -6,12 +6,23 @@
 
 pub mod connection;
 pub mod deploy;
+pub mod development;
 pub mod direct;
+mod dockerfile;
+pub mod doctor;
+pub mod environment;
+pub mod foresee;
+mod impatient;
 mod master;
 pub mod observe;
+pub mod project;
 pub mod protocol;
+pub mod reproduction;
 pub mod requirements;
 pub mod scripts;
+mod shell;
+pub mod slurm;
 pub mod trust;
 
 pub use connection::Connection;
+pub use master::{GitHost, shared_git_host};

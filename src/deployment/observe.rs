@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::protocol::Answer;
+use super::slurm::Job;
 use crate::model::names::RunId;
-use crate::model::run::{Known, RunState};
+use crate::model::run::{Known, Report, RunState};
 
 /// What the script did with a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +15,10 @@ pub enum Deed {
     Started,
     /// It waits for a slot.
     Queued,
+    /// Slurm took its job.
+    Submitted,
+    /// Slurm was given its job, and did not say whether it took it.
+    Unconfirmed,
     /// It had been launched before.
     Existed,
     /// It was only looked at.
@@ -35,6 +40,8 @@ pub struct Sighting {
     pub deed: Deed,
     /// The run's folder, or nothing when there is none.
     pub facts: Option<Facts>,
+    /// What the packages of its environment are, a `name==version` line each, where the server says it.
+    pub packages: Option<String>,
 }
 
 /// The contents of a run's folder.
@@ -45,10 +52,12 @@ pub struct Facts {
     exit: Option<i32>,
     process: Process,
     began: Option<i64>,
+    rule: Option<String>,
+    report: Option<Report>,
 }
 
 /// What was seen of the run's process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Process {
     /// It lives.
     Alive,
@@ -64,6 +73,8 @@ enum Process {
     Claimed,
     /// A person stopped the run before it began.
     Refused,
+    /// What Slurm says of its job.
+    Job(Job),
     /// Nobody looked, or there is nothing to look at.
     Unknown,
 }
@@ -72,8 +83,8 @@ enum Process {
 ///
 /// Lines that are not understood are passed over: a newer script may say more.
 pub fn sightings(answer: &Answer) -> (BTreeMap<RunId, Sighting>, Option<i64>) {
-    let mut seen = BTreeMap::new();
-    let mut clock = None;
+    let mut seen: BTreeMap<RunId, Sighting> = BTreeMap::new();
+    let (mut clock, mut packages) = (None, BTreeMap::new());
     for line in answer {
         let fields: Vec<&str> = line.iter().map(String::as_str).collect();
         match fields.as_slice() {
@@ -85,8 +96,25 @@ pub fn sightings(answer: &Answer) -> (BTreeMap<RunId, Sighting>, Option<i64>) {
                         Sighting {
                             deed,
                             facts: parse_facts(facts),
+                            packages: None,
                         },
                     );
+                }
+            }
+            ["packages", sum, names] => {
+                let lines = names.split_whitespace().flat_map(|name| [name, "\n"]);
+                packages.insert(sum.to_string(), lines.collect::<String>());
+            }
+            ["report", id, said @ ..] => {
+                // It follows the line of its run, and the packages that it speaks of.
+                let sighting = RunId::new(*id).ok().and_then(|id| seen.get_mut(&id));
+                if let Some(sighting) = sighting {
+                    let word = |word: &str| said.iter().find_map(|fact| value(fact, word));
+                    sighting.packages = word("packages").and_then(|sum| packages.get(sum).cloned());
+                    if let Some(facts) = &mut sighting.facts {
+                        facts.rule = word("rule").map(shortened);
+                        facts.report = Some(parse_report(said));
+                    }
                 }
             }
             _ => {}
@@ -95,10 +123,44 @@ pub fn sightings(answer: &Answer) -> (BTreeMap<RunId, Sighting>, Option<i64>) {
     (seen, clock)
 }
 
+/// The value of a fact that is called `word`.
+fn value<'a>(fact: &'a str, word: &str) -> Option<&'a str> {
+    let (name, value) = fact.split_once(' ')?;
+    (name == word).then_some(value)
+}
+
+/// What a server says in free words, no longer than a line.
+fn shortened(text: &str) -> String {
+    text.chars().take(200).collect()
+}
+
+fn parse_report(said: &[&str]) -> Report {
+    let word = |word: &str| said.iter().find_map(|fact| value(fact, word));
+    let seconds = |name| word(name)?.parse::<f64>().ok().filter(|n| n.is_finite());
+    let bytes = |name| word(name)?.parse::<u64>().ok()?.checked_mul(1024);
+    let gpus = said.iter().filter_map(|fact| value(fact, "gpu"));
+    Report {
+        host: word("host").map(shortened),
+        system: word("system").map(shortened),
+        cpu: word("cpu").map(shortened),
+        cores: word("cores").and_then(|cores| cores.parse().ok()),
+        memory: bytes("memory"),
+        gpus: gpus.take(64).map(shortened).collect(),
+        image: word("image").map(shortened),
+        python: word("python").map(shortened),
+        wall_seconds: seconds("wall"),
+        user_seconds: seconds("user"),
+        system_seconds: seconds("system-time"),
+        peak_memory: bytes("peak"),
+    }
+}
+
 fn parse_deed(word: &str) -> Option<Deed> {
     Some(match word {
         "started" => Deed::Started,
         "queued" => Deed::Queued,
+        "submitted" => Deed::Submitted,
+        "unconfirmed" => Deed::Unconfirmed,
         "exists" => Deed::Existed,
         "look" => Deed::Looked,
         "stopped" => Deed::Stopped,
@@ -130,7 +192,7 @@ fn parse_facts(fields: &[&str]) -> Option<Facts> {
         "elsewhere" => Process::Elsewhere,
         "claimed" => Process::Claimed,
         "refused" => Process::Refused,
-        _ => Process::Unknown,
+        text => Job::parse(text).map_or(Process::Unknown, Process::Job),
     };
     Some(Facts {
         state,
@@ -138,6 +200,8 @@ fn parse_facts(fields: &[&str]) -> Option<Facts> {
         exit: exit.parse().ok(),
         process,
         began: began.parse().ok(),
+        rule: None,
+        report: None,
     })
 }
 
@@ -152,10 +216,25 @@ pub fn learn(known: &Known, facts: Option<&Facts>, now: i64) -> Known {
         // No folder: it was never launched, or was cleaned away after its end. Neither changes what is known.
         return learnt;
     };
-    let (state, note) = match (facts.exit, facts.process) {
+    let (state, note) = match (facts.exit, &facts.process) {
+        // Whoever did not answer has not been seen: what was known stays, with its age.
+        (None, Process::Job(Job::Unseen)) => return known.clone(),
+        (None, Process::Job(Job::Unconfirmed)) => (known.state, None),
+        (None, Process::Job(Job::Waiting(reason))) => (
+            RunState::Queued,
+            reason.as_ref().map(|reason| format!("Slurm: {reason}")),
+        ),
+        (None, Process::Job(Job::Running)) => (RunState::Running, None),
+        (None, Process::Job(Job::Over(state, why))) => (*state, Some(why.clone())),
+        (Some(exit), Process::Job(Job::Over(_, why))) => (ended(facts, exit), Some(why.clone())),
         (Some(exit), _) => {
             let state = ended(facts, exit);
-            (state, exit_note(exit).filter(|_| state == RunState::Failed))
+            let note = match state {
+                RunState::Failed => exit_note(exit),
+                RunState::Stopped if facts.rule.is_none() => Some(PERSON.into()),
+                _ => None,
+            };
+            (state, note)
         }
         (None, Process::Alive | Process::Elsewhere) => (RunState::Running, None),
         (None, Process::Gone) => (
@@ -164,12 +243,15 @@ pub fn learn(known: &Known, facts: Option<&Facts>, now: i64) -> Known {
                 "its processes are gone and left no exit status (killed, or out of memory?)".into(),
             ),
         ),
-        (None, Process::Killed | Process::Refused) => (RunState::Stopped, None),
+        (None, Process::Killed | Process::Refused) => (RunState::Stopped, Some(PERSON.into())),
         (None, Process::Rebooted) => (RunState::Lost, Some("the server has rebooted".into())),
         (None, Process::Claimed) => (RunState::Asked, None),
         (None, Process::Unknown) => (facts.state.unwrap_or(known.state), None),
     };
     learnt.started = facts.began.or(learnt.started);
+    if learnt.report.is_none() {
+        learnt.report = facts.report.clone().map(Box::new);
+    }
     // An answer may be older than what another command has learnt meanwhile: an end stays, and only an exit status
     // says more than that a run was lost.
     let says_more = known.state == RunState::Lost && facts.exit.is_some();
@@ -183,9 +265,13 @@ pub fn learn(known: &Known, facts: Option<&Facts>, now: i64) -> Known {
         facts.since
     };
     learnt.exit = facts.exit;
+    learnt.ended_by = facts.rule.clone();
     learnt.note = note;
     learnt
 }
+
+/// The note of a run that no rule of its own has stopped.
+const PERSON: &str = "by a person";
 
 fn ended(facts: &Facts, exit: i32) -> RunState {
     match facts.state {
@@ -233,6 +319,11 @@ mod tests {
             (["running", "5", "0", "-", "4"], Succeeded),
             (["running", "5", "3", "-", "4"], Failed),
             (["what", "x", "y", "z", "4"], Asked),
+            (["queued", "5", "-", "job PENDING None", "-"], Queued),
+            (["running", "5", "-", "job RUNNING None", "4"], Running),
+            (["running", "5", "-", "over NODE_FAIL", "4"], Lost),
+            (["stopped", "5", "143", "over CANCELLED", "4"], Stopped),
+            (["queued", "5", "-", "job UNCONFIRMED", "-"], Asked),
         ] {
             assert_eq!(after(fields).state, state, "{fields:?}");
         }
@@ -251,6 +342,21 @@ mod tests {
     }
 
     #[test]
+    fn a_slurm_that_does_not_answer_changes_nothing() {
+        let known = learn(
+            &Known::asked(),
+            parse_facts(&["queued", "5", "-", "job PENDING Priority", "-"]).as_ref(),
+            10,
+        );
+        assert_eq!(known.note.as_deref(), Some("Slurm: Priority"));
+        let unseen = parse_facts(&["running", "9", "-", "job UNSEEN", "8"]);
+        assert_eq!(learn(&known, unseen.as_ref(), 99), known);
+        // What lies in the run's folder is evidence all the same.
+        let ended = parse_facts(&["succeeded", "9", "0", "job UNSEEN", "8"]);
+        assert_eq!(learn(&known, ended.as_ref(), 99).state, RunState::Succeeded);
+    }
+
+    #[test]
     fn an_old_answer_does_not_undo_an_end() {
         let running = parse_facts(&["running", "5", "-", "alive", "4"]);
         let ended = parse_facts(&["succeeded", "9", "0", "-", "4"]);
@@ -265,6 +371,39 @@ mod tests {
         };
         assert_eq!(learn(&lost, running.as_ref(), 11).state, RunState::Lost);
         assert_eq!(learn(&lost, ended.as_ref(), 11).state, RunState::Succeeded);
+    }
+
+    #[test]
+    fn an_end_is_reported_once_with_its_rule() {
+        let line = |text: &str| text.split('|').map(str::to_string).collect::<Vec<_>>();
+        let answer = vec![
+            line("run|a-1|look|stopped|9|143|-|4"),
+            line("packages|77-3|numpy==2.1 torch==2.5"),
+            line(
+                "report|a-1|host h|gpu A100, driver 5|gpu B|wall 1.5|user nan|peak 2|memory 99999999999999999999|packages 77-3|rule loss below 0.1 (0.05)",
+            ),
+            line("report|never-seen|host h"),
+        ];
+        let sighting = sightings(&answer).0.into_values().next().unwrap();
+        assert_eq!(
+            sighting.packages.as_deref(),
+            Some("numpy==2.1\ntorch==2.5\n")
+        );
+        let known = learn(&Known::asked(), sighting.facts.as_ref(), 10);
+        assert_eq!(
+            (known.state, known.note.as_deref()),
+            (RunState::Stopped, None)
+        );
+        assert_eq!(known.ended_by.as_deref(), Some("loss below 0.1 (0.05)"));
+        let report = known.report.unwrap();
+        assert_eq!(report.gpus, ["A100, driver 5", "B"]);
+        assert_eq!(
+            (report.wall_seconds, report.user_seconds),
+            (Some(1.5), None)
+        );
+        assert_eq!((report.peak_memory, report.memory), (Some(2048), None));
+        let person = after(["stopped", "9", "143", "-", "4"]);
+        assert_eq!(person.note.as_deref(), Some("by a person"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! answer is, after whatever the login shell prints:
 //!
 //! ```text
+//! NONCE alive                  at once, and every five seconds
 //! NONCE progress TEXT          any number, live
 //! NONCE begin
 //! FIELD<TAB>FIELD…             the answer's lines
@@ -19,7 +20,6 @@ use crc::{CRC_32_CKSUM, Crc};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 use tokio::time::timeout;
 
-use super::scripts::compact;
 pub use crate::model::nonce::Nonce;
 use crate::model::shell::{HasNul, quote_bytes};
 
@@ -32,10 +32,12 @@ const MAX_NOISE: usize = 1 << 20;
 /// A server that says nothing for so long hangs: its script gives a sign of life every five seconds.
 pub(super) const SILENCE: Duration = Duration::from_secs(30);
 
-/// A function of the scripts and its arguments.
-#[derive(Clone, Debug)]
+/// A function of the scripts and its arguments. Without `Debug`: an argument may be a secret.
+#[derive(Clone)]
 pub struct Call {
     scripts: Vec<&'static str>,
+    presets: Vec<(&'static str, String)>,
+    more: Vec<&'static str>,
     function: &'static str,
     args: Vec<Vec<u8>>,
 }
@@ -45,6 +47,8 @@ impl Call {
     pub fn new(scripts: &[&'static str], function: &'static str) -> Self {
         Call {
             scripts: scripts.to_vec(),
+            presets: Vec::new(),
+            more: Vec::new(),
             function,
             args: Vec::new(),
         }
@@ -57,18 +61,63 @@ impl Call {
         self
     }
 
-    /// The text for `sh -s`.
+    /// The same call with a variable of the scripts that has this value from the start.
+    #[must_use]
+    pub fn preset(mut self, name: &'static str, value: String) -> Self {
+        self.presets.push((name, value));
+        self
+    }
+
+    /// The same call with more scripts, which are not part of the opening.
+    #[must_use]
+    pub fn with(mut self, scripts: &[&'static str]) -> Self {
+        self.more.extend(scripts);
+        self
+    }
+
+    /// The text for `sh -s`: the opening and the line.
     ///
     /// # Errors
     /// [`HasNul`] when an argument holds a NUL.
     pub fn text(&self, nonce: &Nonce) -> Result<Vec<u8>, HasNul> {
-        let mut text = Vec::new();
-        for script in &self.scripts {
-            text.extend_from_slice(compact(script).as_bytes());
+        Ok([self.opening()?, self.line(nonce)?].concat())
+    }
+
+    /// What a shell can read before the call is made: the scripts and the variables. It does nothing.
+    ///
+    /// # Errors
+    /// [`HasNul`] when a variable holds a NUL.
+    pub fn opening(&self) -> Result<Vec<u8>, HasNul> {
+        let mut text = self.scripts.concat().into_bytes();
+        for (name, value) in &self.presets {
+            text.extend_from_slice(name.as_bytes());
+            text.push(b'=');
+            text.extend_from_slice(&quote_bytes(value.as_bytes())?);
+            text.push(b'\n');
         }
-        text.extend_from_slice(
-            format!("agile_call {} {}", nonce.as_str(), self.function).as_bytes(),
-        );
+        Ok(text)
+    }
+
+    /// What makes the call: the other scripts, and a line.
+    ///
+    /// # Errors
+    /// [`HasNul`] when an argument holds a NUL.
+    pub fn line(&self, nonce: &Nonce) -> Result<Vec<u8>, HasNul> {
+        let mut text = self.more.concat().into_bytes();
+        text.extend(self.line_for("agile_call", nonce)?);
+        Ok(text)
+    }
+
+    /// The line that runs the function beside what the shell reads next, without an answer.
+    ///
+    /// # Errors
+    /// As [`Call::line`].
+    pub fn meanwhile(&self, nonce: &Nonce) -> Result<Vec<u8>, HasNul> {
+        self.line_for("agile_meanwhile", nonce)
+    }
+
+    fn line_for(&self, caller: &str, nonce: &Nonce) -> Result<Vec<u8>, HasNul> {
+        let mut text = format!("{caller} {} {}", nonce.as_str(), self.function).into_bytes();
         for arg in &self.args {
             text.push(b' ');
             text.extend_from_slice(&quote_bytes(arg)?);
@@ -117,10 +166,27 @@ enum Opening {
 pub async fn read_answer<R: AsyncBufRead + Unpin>(
     reader: &mut R,
     nonce: &Nonce,
-    mut progress: impl FnMut(&str),
+    progress: impl FnMut(&str),
 ) -> Result<Answer, Broken> {
-    match read_opening(reader, nonce, &mut progress).await? {
-        Opening::Framed => read_frame(reader, nonce).await,
+    let answer = read_answer_and_noise(reader, nonce, progress).await?;
+    Ok(answer.0)
+}
+
+/// Reads a framed answer as [`read_answer`] does, and the beginning of what stood before it.
+///
+/// # Errors
+/// As [`read_answer`].
+pub async fn read_answer_and_noise<R: AsyncBufRead + Unpin>(
+    reader: &mut R,
+    nonce: &Nonce,
+    mut progress: impl FnMut(&str),
+) -> Result<(Answer, String), Broken> {
+    let mut noise = Vec::new();
+    match read_opening(reader, nonce, &mut progress, &mut noise).await? {
+        Opening::Framed => {
+            let answer = read_frame(reader, nonce).await?;
+            Ok((answer, String::from_utf8_lossy(&noise).into_owned()))
+        }
         Opening::Raw => Err(Broken::Damaged("raw bytes where lines were due")),
     }
 }
@@ -134,7 +200,7 @@ pub async fn read_raw_opening<R: AsyncBufRead + Unpin>(
     reader: &mut R,
     nonce: &Nonce,
 ) -> Result<Option<Answer>, Broken> {
-    match read_opening(reader, nonce, &mut |_| {}).await? {
+    match read_opening(reader, nonce, &mut |_| {}, &mut Vec::new()).await? {
         Opening::Raw => Ok(None),
         Opening::Framed => read_frame(reader, nonce).await.map(Some),
     }
@@ -144,19 +210,20 @@ async fn read_opening<R: AsyncBufRead + Unpin>(
     reader: &mut R,
     nonce: &Nonce,
     progress: &mut impl FnMut(&str),
+    noise: &mut Vec<u8>,
 ) -> Result<Opening, Broken> {
-    let (mut noise, mut skipped, mut has_spoken) = (Vec::new(), 0, false);
+    let (mut skipped, mut has_spoken) = (0, false);
     loop {
         let Some(line) = read_line(reader).await? else {
             if has_spoken {
                 return Err(Broken::Cut);
             }
-            let noise = String::from_utf8_lossy(&noise).into_owned();
+            let noise = String::from_utf8_lossy(noise).into_owned();
             return Err(Broken::Silent { noise });
         };
         // A login shell may leave text without a line feed before our first line.
         let text = String::from_utf8_lossy(&line);
-        let Some((_, word)) = text.split_once(nonce.as_str()) else {
+        let Some((before, word)) = text.split_once(nonce.as_str()) else {
             skipped += line.len() + 1;
             if skipped > MAX_NOISE {
                 return Err(Broken::Damaged("endless text before the answer"));
@@ -168,6 +235,7 @@ async fn read_opening<R: AsyncBufRead + Unpin>(
             continue;
         };
         has_spoken = true;
+        noise.extend_from_slice(before.as_bytes());
         match word {
             " begin" => return Ok(Opening::Framed),
             " raw" => return Ok(Opening::Raw),
@@ -336,7 +404,8 @@ mod tests {
             let _ = child.stdin.take().unwrap().write_all(text);
             child.wait_with_output().unwrap().stdout
         };
-        assert!(run(&text).starts_with(b"it's "));
+        let said = String::from_utf8(run(&text)).unwrap();
+        assert!(said.starts_with(&format!("{NONCE} alive\nit's ")), "{said}");
         // Without its last line feed alone the call is still whole.
         for end in (0..text.len() - 1)
             .rev()

@@ -1,39 +1,59 @@
 //! The requirement files of a commit that make its environment.
 
 use crate::error::{Context as _, Error, Result};
-use crate::model::names::RelPath;
+use crate::model::names::{BadName, RelPath};
+use crate::model::tree::Tree;
 
 /// Files that include each other deeper than this are a mistake.
 const MAX_FILES: usize = 100;
 
-/// `first` and every file that it includes with `-r` or `-c` (pip, "Requirements File Format"), with their contents
-/// as `read` gives them; none when there is no `first`.
+/// A requirements file of a commit.
+#[derive(Clone, Debug)]
+pub struct RequirementFile {
+    /// Its path in the commit.
+    pub path: RelPath,
+    /// Its bytes.
+    pub content: Vec<u8>,
+    /// Its lines that install a project of the commit itself, as `-e .` does.
+    pub own: Vec<OwnProject>,
+}
+
+/// A line that installs a project of the commit itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnProject {
+    /// The line's number, from 1.
+    pub line: usize,
+    /// The project's folder in the commit; `.` is the root.
+    pub folder: RelPath,
+    /// The extras that are asked for.
+    pub extras: Vec<String>,
+}
+
+impl RequirementFile {
+    /// Whether it asks for nothing.
+    pub fn is_empty(&self) -> bool {
+        let text = String::from_utf8_lossy(&self.content);
+        text.lines()
+            .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+    }
+}
+
+/// `first` and every file that it includes with `-r` or `-c` (pip, "Requirements File Format"); none when there is no
+/// `first`.
 ///
 /// # Errors
-/// [`Kind::Config`](crate::error::Kind::Config) with file and line for an included file that is not there or leaves
-/// the repository, and for a line that installs the repository itself.
-pub fn requirement_files(
-    first: &RelPath,
-    read: impl Fn(&RelPath) -> Result<Option<Vec<u8>>>,
-) -> Result<Vec<(RelPath, Vec<u8>)>> {
-    let Some(content) = read(first)? else {
+/// [`Kind::Config`](crate::error::Kind::Config) with file and line for what is not in the commit or leaves it.
+pub fn requirement_files(first: &RelPath, tree: &dyn Tree) -> Result<Vec<RequirementFile>> {
+    let Some(content) = tree.read(first.as_str())? else {
         return Ok(Vec::new());
     };
-    let mut files = vec![(first.clone(), content)];
+    let mut files = vec![file(first.clone(), content)?];
     let mut next = 0;
     while next < files.len() {
-        let (path, content) = files[next].clone();
+        let RequirementFile { path, content, .. } = files[next].clone();
         next += 1;
         for (number, line) in String::from_utf8_lossy(&content).lines().enumerate() {
             let place = format!("{path}:{}", number + 1);
-            if installs_itself(line) {
-                return Err(Error::config(format!(
-                    "{place}: installing from the repository itself is not supported"
-                ))
-                .hint(
-                    "remove the line: a run starts in the code's folder and imports from there",
-                ));
-            }
             let Some(included) = included(line) else {
                 continue;
             };
@@ -43,14 +63,14 @@ pub fn requirement_files(
                 .map_or(String::new(), |(folder, _)| format!("{folder}/"));
             let included = RelPath::new(normalise(&format!("{beside}{included}")))
                 .or_config(|| place.clone())?;
-            if files.iter().any(|(known, _)| *known == included) {
+            if files.iter().any(|known| known.path == included) {
                 continue;
             }
-            let content = read(&included)?.ok_or_else(|| {
+            let content = tree.read(included.as_str())?.ok_or_else(|| {
                 Error::config(format!("{place}: {included} is not in the commit"))
                     .hint(format!("git add {included}"))
             })?;
-            files.push((included, content));
+            files.push(file(included, content)?);
             if files.len() > MAX_FILES {
                 return Err(Error::config(format!(
                     "{first} includes more than {MAX_FILES} files"
@@ -59,6 +79,15 @@ pub fn requirement_files(
         }
     }
     Ok(files)
+}
+
+fn file(path: RelPath, content: Vec<u8>) -> Result<RequirementFile> {
+    let text = String::from_utf8_lossy(&content);
+    let mut own = Vec::new();
+    for (line, text) in (1..).zip(text.lines()) {
+        own.extend(own_project(line, text).or_config(|| format!("{path}:{line}"))?);
+    }
+    Ok(RequirementFile { path, content, own })
 }
 
 /// The file that a line of a requirements file includes.
@@ -74,17 +103,39 @@ fn included(line: &str) -> Option<&str> {
     is_path.then_some(file)
 }
 
-fn installs_itself(line: &str) -> bool {
-    let line = line.trim();
-    let target = ["--editable", "-e"]
+/// The project that a line installs from the commit itself: `-e FOLDER`, `.` and `./FOLDER`, each with `[extras]`.
+fn own_project(line: usize, text: &str) -> Result<Option<OwnProject>, BadName> {
+    let text = text.split(" #").next().unwrap_or(text);
+    let text = text.split(';').next().unwrap_or(text).trim();
+    let editable = ["--editable", "-e"]
         .iter()
-        .find_map(|flag| line.strip_prefix(flag))
-        .unwrap_or(line);
-    let target = target.trim_start_matches('=').trim();
-    target == "."
-        || target.starts_with("./")
-        || target.starts_with(".[")
-        || target.starts_with("../")
+        .find_map(|flag| text.strip_prefix(flag))
+        .filter(|rest| rest.starts_with(['=', ' ', '\t', '.']));
+    let target = editable.unwrap_or(text).trim_start_matches('=').trim();
+    let is_own = match editable {
+        Some(_) => !target.is_empty() && !target.contains(':') && !target.contains(" @ "),
+        None => {
+            ["./", "../", ".["]
+                .iter()
+                .any(|start| target.starts_with(start))
+                || target == "."
+        }
+    };
+    if !is_own {
+        return Ok(None);
+    }
+    let (folder, extras) = target.split_once('[').unwrap_or((target, ""));
+    let folder = match normalise(folder).as_str() {
+        "" => RelPath::new("."),
+        folder => RelPath::new(folder),
+    }?;
+    let extras = extras.trim_end().trim_end_matches(']').split(',');
+    let extras = extras.map(|extra| extra.trim().to_string());
+    Ok(Some(OwnProject {
+        line,
+        folder,
+        extras: extras.filter(|extra| !extra.is_empty()).collect(),
+    }))
 }
 
 /// `a/../b` as `b`, as far as that stays inside.
@@ -105,22 +156,20 @@ fn normalise(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::tree::tests::Commit;
 
-    fn files(tree: &[(&str, &str)]) -> Result<Vec<String>> {
-        let read = |path: &RelPath| {
-            let found = tree.iter().find(|(name, _)| *name == path.as_str());
-            Ok(found.map(|(_, content)| content.as_bytes().to_vec()))
-        };
-        let files = requirement_files(&RelPath::new("requirements.txt").unwrap(), read)?;
-        Ok(files
-            .into_iter()
-            .map(|(path, _)| path.to_string())
-            .collect())
+    fn files(tree: &[(&str, &str)]) -> Result<Vec<RequirementFile>> {
+        requirement_files(&RelPath::new("requirements.txt").unwrap(), &Commit(tree))
+    }
+
+    fn paths(tree: &[(&str, &str)]) -> Vec<String> {
+        let files = files(tree).unwrap().into_iter();
+        files.map(|file| file.path.to_string()).collect()
     }
 
     #[test]
     fn included_files_belong_to_the_environment() {
-        assert_eq!(files(&[]).unwrap(), Vec::<String>::new());
+        assert_eq!(paths(&[]), Vec::<String>::new());
         let tree = [
             ("requirements.txt", "numpy\n-r req/base.txt # more\n"),
             (
@@ -129,10 +178,7 @@ mod tests {
             ),
             ("c.txt", "a==1"),
         ];
-        assert_eq!(
-            files(&tree).unwrap(),
-            ["requirements.txt", "req/base.txt", "c.txt"]
-        );
+        assert_eq!(paths(&tree), ["requirements.txt", "req/base.txt", "c.txt"]);
     }
 
     #[test]
@@ -144,6 +190,36 @@ mod tests {
         };
         assert!(said("a\n-r b.txt").starts_with("requirements.txt:2: b.txt is not in the commit"));
         assert!(said("-r ../../etc/passwd").contains("it leaves the repository"));
-        assert!(said("\n-e .").starts_with("requirements.txt:2: "));
+        assert!(said("\n-e ../other").starts_with("requirements.txt:2"));
+    }
+
+    #[test]
+    fn lines_that_install_the_commit_itself() {
+        let own = |text: &str| {
+            let own = files(&[("requirements.txt", text)]).unwrap()[0].own.clone();
+            own.into_iter()
+                .map(|own| (own.line, own.folder.to_string(), own.extras.join(",")))
+                .collect::<Vec<_>>()
+        };
+        for (text, folder, extras) in [
+            ("-e .", ".", ""),
+            ("-e.", ".", ""),
+            ("--editable=./ # me", ".", ""),
+            (".[dev, test] ; python_version > '3'", ".", "dev,test"),
+            ("-e libs/core[x]", "libs/core", "x"),
+            ("./libs/core", "libs/core", ""),
+        ] {
+            assert_eq!(own(text), [(1, folder.into(), extras.into())], "{text}");
+        }
+        for other in [
+            "numpy",
+            "-e git+https://h/x#egg=x",
+            "-extra",
+            "--extra-index-url https://x",
+            "# -e .",
+            "x @ file:///y",
+        ] {
+            assert_eq!(own(other), [], "{other}");
+        }
     }
 }

@@ -1,33 +1,64 @@
 //! The texts that run on a server, embedded when the program is built, and the calls that may be made of them.
 
+use crate::development::contents::{LfsFile, Submodule};
+use crate::development::credential::Credential;
+use crate::model::config::{Launcher, Manager};
 use crate::model::names::{RemotePath, RunId};
 use crate::model::run::DataKey;
 
+use super::development::{Development, Metadata};
+use super::environment::Recipe;
 use super::protocol::Call;
+use crate::terminal;
 
-const LIB: &str = include_str!("scripts/lib.sh");
-const DEPLOY: &str = include_str!("scripts/deploy.sh");
-const RUNNER: &str = include_str!("scripts/runner.sh");
-const STATUS: &str = include_str!("scripts/status.sh");
-const STOP: &str = include_str!("scripts/stop.sh");
-const LOGS: &str = include_str!("scripts/logs.sh");
-const LAUNCH: &str = include_str!("scripts/launch.sh");
-const QUEUE: &str = include_str!("scripts/queue.sh");
-const DATA: &str = include_str!("scripts/data.sh");
-const PYTHON: &str = include_str!("scripts/python.sh");
+/// A script of the folder `scripts`, without its comments (`build.rs`).
+macro_rules! script {
+    ($name:literal) => {
+        include_str!(concat!(env!("OUT_DIR"), "/scripts/", $name))
+    };
+}
+
+const LIB: &str = script!("lib.sh");
+const COMMIT: &str = script!("commit.sh");
+const ENVIRONMENT: &str = script!("environment.sh");
+const PIP: &str = script!("pip.sh");
+const PIPFILE: &str = script!("pipfile.py");
+const CONDA: &str = script!("conda.sh");
+const CONTAINER: &str = script!("container.sh");
+const DEVELOPMENT: &str = script!("development.sh");
+const DEPLOY: &str = script!("deploy.sh");
+const RUNNER: &str = script!("runner.sh");
+const STATUS: &str = script!("status.sh");
+const STOP: &str = script!("stop.sh");
+const LOGS: &str = script!("logs.sh");
+const LAUNCH: &str = script!("launch.sh");
+const QUEUE: &str = script!("queue.sh");
+const DATA: &str = script!("data.sh");
+const DOWNLOAD: &str = script!("download.py");
+const UNPACK: &str = script!("unpack.py");
+const SLURM: &str = script!("slurm.sh");
+const JOBS: &str = script!("jobs.sh");
+const PYTHON: &str = script!("python.sh");
+const MACHINE: &str = script!("machine.sh");
+const LINGER: &str = script!("linger.sh");
+const DOCTOR: &str = script!("doctor.sh");
+const CLEAN: &str = script!("clean.sh");
+const SUM: &str = script!("sum.sh");
+const LFS: &str = script!("lfs.sh");
+const FORESEE: &str = script!("foresee.sh");
+const MARK: &str = script!("mark.sh");
+const WATCH: &str = script!("watch.py");
 
 /// The runner as it lies in a run's folder.
-fn runner() -> String {
-    let parts = [LIB, STATUS, STOP, LAUNCH, QUEUE, RUNNER].map(compact);
+fn runner(is_slurm: bool) -> String {
+    let slurm = if is_slurm { SLURM } else { "" };
+    let parts = [LIB, STATUS, STOP, LAUNCH, QUEUE, slurm, MACHINE, RUNNER];
     format!("{}agile_runner \"$0\" \"$@\"\n", parts.concat())
 }
 
-/// A script without its comments and indentation, which are half of it: what is sent should fit into the first packets of
-/// a connection. No string of the scripts has a line that begins with `#` or a tab.
-pub(super) fn compact(script: &str) -> String {
-    let lines = script.lines().map(|line| line.trim_start_matches('\t'));
-    let kept = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-    kept.flat_map(|line| [line, "\n"]).collect()
+/// What stands before the runner of a run whose metric is watched.
+fn watch_program() -> String {
+    format!("metric_program() {{\ncat <<'END OF PROGRAM'\n{WATCH}END OF PROGRAM\n}}\n")
 }
 
 /// One run as the deployment script takes it.
@@ -45,57 +76,131 @@ pub struct RunFiles {
     pub setup: String,
     /// The longest it may take, in seconds.
     pub limit: Option<u64>,
+    /// The rule of its metric and the files that have it, JSON on one line.
+    pub watch: Option<String>,
     /// The data it needs.
     pub data: Vec<DataKey>,
 }
 
-/// What a deployment asks of a server.
-#[derive(Clone, Debug)]
+/// What a deployment asks of a server. Without `Debug`, as it may hold a secret.
+#[derive(Clone)]
 pub struct Deployment {
     /// The project's folder.
     pub path: RemotePath,
-    /// Where the commit is fetched from.
+    /// Where the commit is fetched from; empty where it was sent.
     pub url: String,
+    /// What the git host wants to see.
+    pub credential: Option<Credential>,
     /// The commit, 40 or 64 hexadecimal digits.
     pub commit: String,
+    /// Its submodules, outer ones first.
+    pub submodules: Vec<Submodule>,
+    /// What Git LFS keeps of it, and the address of the repository whose that is, empty where it was sent.
+    pub lfs: Option<(Vec<LfsFile>, String)>,
     /// The branch it was pushed to, for messages; may be empty.
     pub branch: String,
-    /// The digest of the environment's description.
-    pub environment: String,
-    /// What builds the environment.
-    pub manager: &'static str,
-    /// The Python version asked for; may be empty.
-    pub python: String,
-    /// The launcher's word.
-    pub launcher: &'static str,
+    /// How the environment is made.
+    pub recipe: Recipe,
+    /// What starts the runs.
+    pub launcher: Launcher,
+    /// Options of sbatch.
+    pub sbatch: Vec<String>,
     /// How many runs at once; without a number all of them.
     pub slots: Option<u16>,
     /// GPUs dealt out to the slots.
     pub gpus: Vec<u16>,
-    /// Requirement files of the commit, the first being installed.
-    pub requirements: Vec<String>,
     /// The runs.
     pub runs: Vec<RunFiles>,
 }
 
+/// A deployment on a server with that launcher, without its arguments: for a shell that is to stand by for one.
+pub fn deploying(launcher: Launcher) -> Call {
+    let parts = [
+        LIB,
+        STATUS,
+        LAUNCH,
+        QUEUE,
+        COMMIT,
+        ENVIRONMENT,
+        LINGER,
+        MARK,
+        DEPLOY,
+    ];
+    Call::new(&parts, "agile_deploy").preset("runner", runner(launcher == Launcher::Slurm))
+}
+
 /// The call that fetches the commit, builds the environment and launches the runs.
 pub fn deploy(deployment: &Deployment) -> Call {
-    let mut call = Call::new(&[LIB, STATUS, LAUNCH, QUEUE, DATA, DEPLOY], "agile_deploy")
-        .arg(deployment.path.as_str())
-        .arg(&deployment.url)
-        .arg(&deployment.commit)
-        .arg(&deployment.branch)
-        .arg(&deployment.environment)
-        .arg(deployment.manager)
-        .arg(&deployment.python)
-        .arg(deployment.launcher)
-        .arg(settings(deployment))
-        .arg(runner())
-        .arg(deployment.requirements.len().to_string());
-    for file in &deployment.requirements {
-        call = call.arg(file);
+    let recipe = &deployment.recipe;
+    let mut parts = vec![builder(recipe.manager)];
+    let credential = deployment.credential.as_ref();
+    let mut named = vec![
+        ("url", deployment.url.clone()),
+        ("commit", deployment.commit.clone()),
+        ("branch", deployment.branch.clone()),
+        (
+            "credential",
+            credential.map(Credential::lines).unwrap_or_default(),
+        ),
+        ("environment", recipe.key.clone()),
+        ("manager", recipe.manager.as_str().to_string()),
+        ("python", recipe.python.clone().unwrap_or_default()),
+        ("dependencies", recipe.dependencies.clone()),
+        ("image", recipe.image.clone()),
+        ("launcher", deployment.launcher.as_str().to_string()),
+        ("settings", settings(deployment)),
+    ];
+    if deployment.launcher == Launcher::Slurm {
+        parts.extend([SLURM, JOBS]);
+        let throttle = deployment.slots.map(|slots| slots.to_string());
+        named.push(("throttle", throttle.unwrap_or_default()));
+        named.extend(
+            deployment
+                .sbatch
+                .iter()
+                .map(|option| ("sbatch", option.clone())),
+        );
     }
-    call = call.arg(deployment.runs.len().to_string());
+    if deployment.runs.iter().any(|run| run.watch.is_some()) {
+        named.push(("watch", watch_program()));
+    }
+    let was_sent = deployment.url.is_empty();
+    let submodules = deployment.submodules.iter();
+    named.extend(submodules.map(|each| ("submodule", submodule(each, was_sent))));
+    if let Some((files, url)) = &deployment.lfs {
+        parts.push(LFS);
+        named.push(("lfs", terminal::count(files.len(), "file")));
+        named.push(("lfs-url", url.clone()));
+        if url.is_empty() {
+            named.extend(objects(files));
+        }
+    }
+    named.extend(files(recipe));
+    if recipe.manager == Manager::Pipenv {
+        named.push(("pipfile", PIPFILE.to_string()));
+    }
+    if let Some(development) = &recipe.development {
+        parts.push(DEVELOPMENT);
+        named.extend(imports(development));
+    }
+    let sets = data_sets(&deployment.runs);
+    if !sets.is_empty() {
+        parts.push(DATA);
+        named.push(("download", DOWNLOAD.to_string()));
+    }
+    if sets.iter().any(|set| set.unpack) {
+        named.push(("unpack", UNPACK.to_string()));
+    }
+    if !sets.is_empty() || deployment.lfs.is_some() {
+        parts.push(SUM);
+    }
+    let mut call = deploying(deployment.launcher)
+        .with(&parts)
+        .arg(deployment.path.as_str());
+    for (name, value) in named {
+        call = call.arg(name).arg(value);
+    }
+    call = call.arg("runs").arg(deployment.runs.len().to_string());
     for run in &deployment.runs {
         call = call
             .arg(run.id.as_str())
@@ -103,20 +208,161 @@ pub fn deploy(deployment: &Deployment) -> Call {
             .arg(&run.command)
             .arg(&run.variables)
             .arg(&run.setup)
-            .arg(run.limit.map_or(String::new(), |limit| limit.to_string()))
-            .arg(data(&run.data));
+            .arg(limit(run))
+            .arg(data(&run.data.iter().collect::<Vec<_>>()));
     }
     call
+}
+
+/// What builds the environments of `manager`.
+fn builder(manager: Manager) -> &'static str {
+    match manager {
+        Manager::Docker => CONTAINER,
+        Manager::Conda => CONDA,
+        _ => PIP,
+    }
+}
+
+/// The files that an environment is made from, each with the commands of sed that take lines out.
+fn files(recipe: &Recipe) -> impl Iterator<Item = (&'static str, String)> {
+    recipe.files.iter().map(|(path, without)| {
+        let without: String = without.iter().map(|line| format!("{line}d;")).collect();
+        ("file", format!("{path}\t{without}"))
+    })
+}
+
+fn objects(files: &[LfsFile]) -> impl Iterator<Item = (&'static str, String)> {
+    files.iter().map(|file| ("lfs-object", file.oid.clone()))
+}
+
+/// The call that looks at what [`deploy`] would find, and changes nothing.
+pub fn foresee(deployment: &Deployment) -> Call {
+    let recipe = &deployment.recipe;
+    let mut parts = vec![LIB, STATUS, COMMIT, ENVIRONMENT, builder(recipe.manager)];
+    parts.extend([DATA, LFS, FORESEE]);
+    let sets: Vec<&DataKey> = data_sets(&deployment.runs);
+    let mut named = vec![
+        ("commit", deployment.commit.clone()),
+        ("environment", recipe.key.clone()),
+        ("manager", recipe.manager.as_str().to_string()),
+        ("python", recipe.python.clone().unwrap_or_default()),
+        ("image", recipe.image.clone()),
+        ("launcher", deployment.launcher.as_str().to_string()),
+        ("data", data(&sets)),
+    ];
+    named.extend(files(recipe));
+    let submodules = deployment.submodules.iter();
+    named.extend(submodules.map(|each| ("submodule", submodule(each, true))));
+    if let Some((files, _)) = &deployment.lfs {
+        named.extend(objects(files));
+    }
+    let mut call = Call::new(&parts, "agile_foresee").arg(deployment.path.as_str());
+    for (name, value) in named {
+        call = call.arg(name).arg(value);
+    }
+    let ids = deployment.runs.iter().map(|run| run.id.as_str());
+    ids.fold(call.arg("runs"), Call::arg)
+}
+
+/// The call that makes those of the `repositories` below `path` anew that are damaged, and says so.
+pub fn mend(path: &RemotePath, repositories: &[String]) -> Call {
+    let call = Call::new(&[LIB, COMMIT], "agile_mend").arg(path.as_str());
+    repositories.iter().fold(call, Call::arg)
+}
+
+/// The call that does nothing but answer.
+pub fn nothing() -> Call {
+    Call::new(&[LIB], ":")
+}
+
+/// The call that says which of `files` the server lacks.
+pub fn lacking(path: &RemotePath, files: &[LfsFile]) -> Call {
+    let call = Call::new(&[LIB, LFS], "agile_lacking").arg(path.as_str());
+    files.iter().fold(call, |call, file| call.arg(&file.oid))
+}
+
+/// The data sets of `runs`, each once.
+fn data_sets(runs: &[RunFiles]) -> Vec<&DataKey> {
+    let mut sets: Vec<&DataKey> = Vec::new();
+    for set in runs.iter().flat_map(|run| &run.data) {
+        if !sets.contains(&set) {
+            sets.push(set);
+        }
+    }
+    sets
+}
+
+/// A submodule's line: name, commit, path and address, which is empty where it was sent.
+fn submodule(submodule: &Submodule, was_sent: bool) -> String {
+    let Submodule { commit, path, .. } = submodule;
+    let url = if was_sent { "" } else { &submodule.url };
+    format!("{}\t{commit}\t{path}\t{url}", submodule.name())
+}
+
+/// The run's file `limit`: a line with its seconds, empty without a limit, and one with the rule of its metric.
+fn limit(run: &RunFiles) -> String {
+    let seconds = run.limit.map_or(String::new(), |limit| limit.to_string());
+    match &run.watch {
+        None => seconds,
+        Some(watch) => format!("{seconds}\n{watch}"),
+    }
+}
+
+/// What a server in the folder `path` does before a deployment that will fetch from `url`: it connects to the git host.
+pub fn connect_to_git_host(path: &RemotePath, url: &str) -> Call {
+    Call::new(&[], "connect_to_git_host")
+        .arg(path.as_str())
+        .arg(url)
+}
+
+/// What makes the commit's own projects importable, as the script takes it.
+fn imports(development: &Development) -> Vec<(&'static str, String)> {
+    let mut files = Vec::new();
+    for metadata in &development.metadata {
+        let Metadata {
+            folder,
+            metadata,
+            entry_points,
+        } = metadata;
+        files.push((format!("{folder}/METADATA"), metadata.clone()));
+        files.push((format!("{folder}/entry_points.txt"), entry_points.clone()));
+    }
+    for [name, module, object] in &development.scripts {
+        files.push((format!("bin/{name}"), program(module, object)));
+    }
+    let mut text = String::new();
+    for (path, content) in files {
+        text.push_str(&format!("file {path}\n"));
+        content
+            .lines()
+            .for_each(|line| text.push_str(&format!(" {line}\n")));
+    }
+    let imports = development.imports.iter();
+    let imports = imports.map(|path| ("import", path.to_string()));
+    imports.chain([("project", text)]).collect()
+}
+
+/// A program that calls `object` of `module`. It begins as shell, since the first line of one for Python may be too long,
+/// and the shell's words are a string to Python.
+fn program(module: &str, object: &str) -> String {
+    format!(
+        "#!/bin/sh\n'''exec' python \"$0\" \"$@\"\n' '''\nimport sys\nfrom importlib import import_module\n\
+         if __name__ == \"__main__\":\n    program = import_module(\"{module}\")\n    \
+         for name in \"{object}\".split(\".\"):\n        program = getattr(program, name)\n    sys.exit(program())\n"
+    )
 }
 
 /// The lines of `queue/settings`: each slot gets its share of the GPUs, or they share one.
 fn settings(deployment: &Deployment) -> String {
     let Deployment { gpus, launcher, .. } = deployment;
+    if *launcher == Launcher::Slurm {
+        return String::new();
+    }
     let count = |gpus: &[u16]| u16::try_from(gpus.len()).ok().filter(|&count| count > 0);
     let Some(slots) = deployment.slots.or_else(|| count(gpus)) else {
         return String::new();
     };
-    let mut lines = format!("launcher {launcher}\nslots {slots}\n");
+    let mut lines = format!("launcher {}\nslots {slots}\n", launcher.as_str());
     for slot in 0..usize::from(slots).min(if gpus.is_empty() { 0 } else { usize::MAX }) {
         let share: Vec<String> = match gpus.len() / usize::from(slots) {
             0 => vec![gpus[slot % gpus.len()].to_string()],
@@ -130,12 +376,13 @@ fn settings(deployment: &Deployment) -> String {
     lines
 }
 
-/// A line for each data set: sum, path, address.
-fn data(data: &[DataKey]) -> String {
-    let line = |set: &DataKey| {
+/// A line for each data set: sum, kind, path, address.
+fn data(data: &[&DataKey]) -> String {
+    let line = |set: &&DataKey| {
         format!(
-            "{}\t{}\t{}\n",
-            set.sha256.as_deref().unwrap_or("-"),
+            "{}\t{}\t{}\t{}\n",
+            set.sha256.as_deref().unwrap_or("-").to_ascii_lowercase(),
+            if set.unpack { "folder" } else { "file" },
             set.path,
             set.url
         )
@@ -143,16 +390,22 @@ fn data(data: &[DataKey]) -> String {
     data.iter().map(line).collect()
 }
 
-/// The call that looks at runs.
-pub fn status<'a>(path: &RemotePath, runs: impl IntoIterator<Item = &'a RunId>) -> Call {
-    let call = Call::new(&[LIB, STATUS, LAUNCH, QUEUE], "agile_status").arg(path.as_str());
+/// The call that looks at runs; without `slurm` the answer may say that it takes that to look at some
+/// ([`is_unasked`](super::slurm::is_unasked)).
+pub fn status<'a>(
+    path: &RemotePath,
+    slurm: bool,
+    runs: impl IntoIterator<Item = &'a RunId>,
+) -> Call {
+    let slurm = if slurm { SLURM } else { "" };
+    let call = Call::new(&[LIB, STATUS, LAUNCH, QUEUE, slurm], "agile_status").arg(path.as_str());
     runs.into_iter()
         .fold(call, |call, run| call.arg(run.as_str()))
 }
 
 /// The call that ends runs, `grace` seconds after the first signal by force.
 pub fn stop<'a>(path: &RemotePath, grace: u32, runs: impl IntoIterator<Item = &'a RunId>) -> Call {
-    let call = Call::new(&[LIB, STATUS, QUEUE, STOP], "agile_stop")
+    let call = Call::new(&[LIB, STATUS, QUEUE, SLURM, JOBS, STOP], "agile_stop")
         .arg(path.as_str())
         .arg(grace.to_string());
     runs.into_iter()
@@ -163,7 +416,7 @@ pub fn stop<'a>(path: &RemotePath, grace: u32, runs: impl IntoIterator<Item = &'
 /// with `follow`. Its answer is raw.
 pub fn logs(path: &RemotePath, run: &RunId, lines: Option<u32>, follow: bool) -> Call {
     let lines = lines.map_or("all".to_string(), |lines| lines.to_string());
-    Call::new(&[LIB, STATUS, LOGS], "agile_logs")
+    Call::new(&[LIB, STATUS, SLURM, LOGS], "agile_logs")
         .arg(path.as_str())
         .arg(run.as_str())
         .arg(lines)
@@ -182,16 +435,51 @@ pub fn python<A: AsRef<[u8]>>(
     args.into_iter().fold(call, |call, arg| call.arg(arg))
 }
 
+/// The call that says what the server has and lacks: `programs` are looked for, `python` is the version that is wanted,
+/// and `url` is asked whether it lets the server read; both may be empty.
+pub fn doctor(path: &RemotePath, url: &str, python: &str, programs: &[&str]) -> Call {
+    let call = Call::new(&[LIB, MACHINE, LINGER, DOCTOR], "agile_doctor")
+        .arg(path.as_str())
+        .arg("url")
+        .arg(url)
+        .arg("python")
+        .arg(python);
+    programs
+        .iter()
+        .fold(call, |call, name| call.arg("program").arg(name))
+}
+
+/// The call that lists what lies on the server, and whether it is at least `days` old.
+pub fn list_things(path: &RemotePath, days: u64) -> Call {
+    Call::new(&CLEANING, "agile_clean")
+        .arg(path.as_str())
+        .arg("list")
+        .arg(days.to_string())
+}
+
+/// The call that removes `things`: `runs/ID`, `envs/NAME`, `data/SHA256` or `left/NAME`, as the list has them.
+pub fn remove_things(path: &RemotePath, things: &[String]) -> Call {
+    let call = Call::new(&CLEANING, "agile_clean")
+        .arg(path.as_str())
+        .arg("remove");
+    things.iter().fold(call, |call, thing| call.arg(thing))
+}
+
+const CLEANING: [&str; 5] = [LIB, STATUS, COMMIT, MARK, CLEAN];
+
 /// The command for `ssh -t` that brings a run's session to the terminal. Its text holds no single quote, `!` or line
 /// break, so that every login shell passes it on unchanged.
 pub fn attach(path: &RemotePath, run: &RunId) -> String {
     const TEXT: &str = concat!(
+        "follow() { trap : INT; tail -n 100 -f \"$r/log\"; exit 0; }; ",
         "case $1 in \"~/\"*) b=$HOME/${1#??} ;; /*) b=$1 ;; *) b=$HOME/$1 ;; esac; r=$b/runs/$2; ",
         "if [ -s \"$r/exit\" ]; then echo \"run $2 has ended; git agile logs $2 shows its output\"; exit 6; fi; ",
+        "if [ -e \"$r/process\" ]; then :; elif [ -e \"$r/job\" ]; then echo \"run $2 has not begun: it waits for Slurm\"; exit 6; fi; ",
         "l=$(sed -n \"s/^launcher //p\" \"$r/process\"); s=$(sed -n \"s/^session //p\" \"$r/process\"); ",
         "case $l in screen) exec screen -d -r \"$s\" ;; ",
         "tmux) exec tmux -L \"agile-$2\" attach-session -d -t \"=$2\" ;; ",
-        "nohup) echo \"no screen or tmux there: following the log, ^C ends that\"; exec tail -n 100 -f \"$r/log\" ;; ",
+        "slurm) echo \"a Slurm job has no window: following the log, ^C ends that; a shell beside the run: srun --jobid=$s --overlap --pty sh\"; follow ;; ",
+        "nohup) echo \"no screen or tmux there: following the log, ^C ends that\"; follow ;; ",
         "*) echo \"run $2 has no session\"; exit 6 ;; esac"
     );
     format!("exec /bin/sh -c '{TEXT}' attach '{path}' '{run}'")
@@ -204,9 +492,11 @@ mod tests {
     #[test]
     fn scripts_are_functions_only() {
         // A statement outside a function would run when the script is cut after it.
-        for text in [
-            LIB, DEPLOY, RUNNER, STATUS, STOP, LOGS, LAUNCH, QUEUE, DATA, PYTHON,
-        ] {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/deployment/scripts");
+        let files = std::fs::read_dir(folder).unwrap();
+        let files = files.map(|file| file.unwrap().path());
+        for file in files.filter(|file| file.extension().is_some_and(|kind| kind == "sh")) {
+            let text = std::fs::read_to_string(&file).unwrap();
             let mut inside = false;
             for line in text.lines() {
                 let opens = line.ends_with("() {") || line.ends_with("() (");
@@ -218,7 +508,7 @@ mod tests {
                     _ if opens => inside = true,
                     "}" | ")" => inside = false,
                     // Continuation lines of strings and of awk programs lie inside functions.
-                    _ => assert!(inside, "outside a function: {line}"),
+                    _ => assert!(inside, "outside a function of {}: {line}", file.display()),
                 }
             }
         }

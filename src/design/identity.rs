@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::model::names::{
     CommitId, DataName, EnvName, ExperimentName, ParamName, RunId, ServerName,
 };
-use crate::model::run::DataKey;
+use crate::model::run::{DataKey, Rule};
 use crate::model::value::Value;
 
 /// What makes a run the one it is.
@@ -25,15 +25,25 @@ pub struct Identity<'a> {
     /// The data it needs.
     pub data: &'a BTreeMap<DataName, DataKey>,
     /// The command with the parameters in it, and what else a layer outside the commit may have changed: the server's
-    /// `setup` and `env`, and the time limit.
+    /// `setup` and `env`, and what ends the run early.
     pub surroundings: (
         &'a str,
         Option<&'a str>,
         &'a BTreeMap<EnvName, String>,
-        Option<u64>,
+        Stops<'a>,
     ),
     /// The server: the same setting on two servers is two runs.
     pub server: &'a ServerName,
+}
+
+/// What ends a run early. A run without a metric's rule has the id that it had before there were such rules.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Stops<'a> {
+    /// Nothing, or a limit in seconds.
+    Limit(Option<u64>),
+    /// That, and the rule of a metric.
+    Rule(Option<u64>, &'a Rule),
 }
 
 /// The id of attempt `attempt` (from 1) of the run that `identity` describes: experiment, commit, and ten digits
@@ -84,6 +94,10 @@ mod tests {
     use super::*;
 
     fn id(experiment: &str, lr: &str, server: &str, attempt: u32) -> String {
+        id_with(experiment, lr, server, attempt, Stops::Limit(None))
+    }
+
+    fn id_with(experiment: &str, lr: &str, server: &str, attempt: u32, stops: Stops) -> String {
         let commit = CommitId::new("1a2b3c4d5e6f70819203a4b5c6d7e8f901234567").unwrap();
         let parameters = BTreeMap::from([(ParamName::new("lr").unwrap(), Value::from_typed(lr))]);
         let identity = Identity {
@@ -92,10 +106,34 @@ mod tests {
             parameters: &parameters,
             environment: "0123456789abcdef",
             data: &BTreeMap::new(),
-            surroundings: ("python t.py", None, &BTreeMap::new(), None),
+            surroundings: ("python t.py", None, &BTreeMap::new(), stops),
             server: &ServerName::new(server).unwrap(),
         };
         run_id(&identity, attempt).to_string()
+    }
+
+    #[test]
+    fn a_rule_is_part_of_the_question() {
+        let rule = |below| Rule {
+            metric: "loss".into(),
+            below: Some(below),
+            above: None,
+            patience: None,
+            mode: None,
+        };
+        let id = |stops| id_with("train", "0.1", "gpu1", 1, stops);
+        let (one, two) = (rule(0.1), rule(0.2));
+        let ids = [
+            id(Stops::Limit(None)),
+            id(Stops::Limit(Some(9))),
+            id(Stops::Rule(None, &one)),
+            id(Stops::Rule(Some(9), &one)),
+            id(Stops::Rule(None, &two)),
+        ];
+        assert_eq!(
+            ids.iter().collect::<std::collections::BTreeSet<_>>().len(),
+            5
+        );
     }
 
     #[test]

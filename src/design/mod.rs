@@ -5,4 +5,4 @@ mod expand;
 mod identity;
 
 pub use expand::{Setting, expand};
-pub use identity::{Identity, run_id};
+pub use identity::{Identity, Stops, run_id};

@@ -1,7 +1,8 @@
 //! The one door to the `git` executable.
 
-use std::ffi::OsStr;
-use std::path::Path;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::error::{Context as _, Error, Result};
@@ -26,6 +27,10 @@ const LOCAL_VARIABLES: [&str; 16] = [
     "GIT_SHALLOW_FILE",
     "GIT_WORK_TREE",
 ];
+
+/// The oldest git that we are content with: the first to know `rev-parse --path-format`. (One that does not know it
+/// repeats the option as if it were a path.)
+pub const OLDEST: (u32, u32) = (2, 31);
 
 /// `git` for the repository that the caller's environment and folder name.
 pub fn command() -> Command {
@@ -61,6 +66,20 @@ pub fn read<S: AsRef<OsStr>>(mut command: Command, args: &[S]) -> Result<String>
     Ok(text.strip_suffix('\n').unwrap_or(&text).to_string())
 }
 
+/// Like [`read`], for a path, which may be any bytes.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_path<S: AsRef<OsStr>>(mut command: Command, args: &[S]) -> Result<PathBuf> {
+    let output = run(command.args(args))?;
+    if !output.status.success() {
+        return Err(failed(&command, &output));
+    }
+    let mut path = output.stdout;
+    path.pop_if(|byte| *byte == b'\n');
+    Ok(OsString::from_vec(path).into())
+}
+
 /// Like [`read`], with nothing where git answers by status 1 (its "there is none").
 ///
 /// # Errors
@@ -90,10 +109,57 @@ fn failed(command: &Command, output: &Output) -> Error {
         .map(|arg| arg.to_string_lossy())
         .collect();
     let said = String::from_utf8_lossy(&output.stderr);
-    Error::step(format!(
+    let error = Error::step(format!(
         "`git {}` failed ({})",
         words.join(" "),
         output.status
     ))
-    .cause(said.trim())
+    .cause(said.trim());
+    match ensure_not_too_old() {
+        Ok(()) => error,
+        Err(old) => old
+            .hints
+            .into_iter()
+            .fold(error.cause(old.message), Error::hint),
+    }
+}
+
+/// That the git on PATH is no older than what we need.
+///
+/// # Errors
+/// [`Kind::Config`](crate::error::Kind::Config) for an older one.
+pub fn ensure_not_too_old() -> Result<()> {
+    let Some((major, minor)) = version().filter(|found| *found < OLDEST) else {
+        return Ok(());
+    };
+    let (oldest, since) = OLDEST;
+    Err(Error::config(format!("git {major}.{minor} is too old"))
+        .hint(format!("install git {oldest}.{since} or newer")))
+}
+
+/// The first two numbers of the git that is on PATH.
+pub fn version() -> Option<(u32, u32)> {
+    let output = command().arg("--version").output().ok()?;
+    numbers(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// Those of `git version 2.54.0`.
+fn numbers(said: &str) -> Option<(u32, u32)> {
+    let number = said.strip_prefix("git version ")?;
+    let mut parts = number.split(|c: char| !c.is_ascii_digit());
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_as_git_says_them() {
+        assert_eq!(numbers("git version 2.47.3\n"), Some((2, 47)));
+        assert_eq!(numbers("git version 2.54.0.windows.1"), Some((2, 54)));
+        assert_eq!(numbers("git version 2.39.5 (Apple Git-154)"), Some((2, 39)));
+        assert_eq!(numbers("git version 3.0-rc1"), Some((3, 0)));
+        assert_eq!(numbers("no git"), None);
+    }
 }

@@ -10,6 +10,7 @@ use super::tracked::Source;
 use super::{git, tracked};
 use crate::cli::Context;
 use crate::error::{Context as _, Error, Result};
+use crate::requirements::document::{Document, Kind};
 
 /// The name of the lock of the requirements file `file`.
 pub fn lock_name(file: &str) -> String {
@@ -35,6 +36,7 @@ pub fn lock(ctx: &Context, repository: &Repository, source: Source) -> Result<()
         "# Made by git agile requirements --lock from {file}, sha256 {}\n",
         digest(&text)
     );
+    lock.push_str(&indexes(&String::from_utf8_lossy(&text)));
     let compiled = std::fs::read_to_string(&out).or_step(|| format!("`{tool}` wrote nothing"))?;
     lock.push_str(&compiled);
     let path = lock_name(file);
@@ -42,6 +44,26 @@ pub fn lock(ctx: &Context, repository: &Repository, source: Source) -> Result<()
     ctx.output
         .say(&crate::terminal::clean(&format!("{path}: made by {tool}")));
     Ok(())
+}
+
+/// The lines of `text` that say where distributions come from: the servers need them too. What this machine's own
+/// configuration adds is its own, and may hold a password.
+fn indexes(text: &str) -> String {
+    let document = Document::parse(text);
+    let lines = document.lines().iter().filter(|line| {
+        let options = [
+            "-i",
+            "--index-url",
+            "--extra-index-url",
+            "-f",
+            "--find-links",
+            "--trusted-host",
+        ];
+        matches!(&line.kind, Kind::Option(name, _) if options.contains(&name.as_str()))
+    });
+    lines
+        .map(|line| format!("{}\n", line.text.trim_end()))
+        .collect()
 }
 
 /// Runs the first resolver that is installed; its name.
@@ -66,6 +88,9 @@ fn compile(root: &Path, file: &str, out: &Path) -> Result<&'static str> {
                 "--no-header",
                 "--generate-hashes",
                 "--allow-unsafe",
+                "--no-emit-index-url",
+                "--no-emit-find-links",
+                "--no-emit-trusted-host",
                 "--strip-extras",
             ],
         ),

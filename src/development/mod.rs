@@ -4,12 +4,17 @@
 //! executable, and [`git`] is the only door to it.
 
 mod cache;
+pub mod contents;
+pub mod credential;
 pub mod git;
 pub mod hooks;
 pub mod lock;
+pub mod pack;
+pub mod plain_push;
 pub mod pre_commit;
 pub mod push;
 pub mod records;
 pub mod repository;
 pub mod requirements;
+pub mod sharing;
 pub mod tracked;

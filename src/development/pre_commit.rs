@@ -11,7 +11,7 @@ use git2::{Index, IndexEntry, IndexTime, Oid};
 
 use super::repository::Repository;
 use super::requirements::{Project, blob_id, is_python};
-use super::tracked::{Source, work_file};
+use super::tracked::{Source, ask_git, work_file};
 use crate::cli::Context;
 use crate::error::{Context as _, Error, Result};
 use crate::requirements::Hook;
@@ -27,17 +27,6 @@ use crate::requirements::plan::{Plan, Target};
 /// settings or index cannot be read.
 pub fn pre_commit(ctx: &Context) -> Result<()> {
     let repository = ctx.repository()?;
-    if let Err(error) = repository.git().index() {
-        // A split or sparse index: no reason to keep a person from committing.
-        ctx.output.warn(&format!(
-            "requirements are not looked at: {}",
-            error.message()
-        ));
-        ctx.output.hint(
-            "git update-index --no-split-index; git sparse-checkout reapply --no-sparse-index",
-        );
-        return Ok(());
-    }
     if is_busy(repository.git().path()) || !stages_something_relevant(&repository)? {
         return Ok(());
     }
@@ -74,6 +63,45 @@ pub fn pre_commit(ctx: &Context) -> Result<()> {
     Ok(())
 }
 
+/// The same for hook managers: they stage nothing, and take a file that a hook has changed for a failure. It is written
+/// in the work tree, from which they have put away what is not staged.
+///
+/// # Errors
+/// [`Kind::Check`](crate::error::Kind::Check) when there is something to stage; when there is something to mend and only a check is wanted.
+pub fn managed(ctx: &Context, only_check: bool) -> Result<()> {
+    let repository = ctx.repository()?;
+    let mut project = Project::open(&repository, Source::WorkTree)?;
+    if project.settings.hook == Hook::Off || is_ignored(&repository, &project) {
+        return Ok(());
+    }
+    let plan = project.plan(&repository)?;
+    warn(ctx, &plan);
+    // A file that is new is no change to them.
+    let is_new = |target: &Target| !target.new.is_empty() && project.entry(&target.path).is_none();
+    let targets = plan.targets.iter();
+    let (changed, paths): (Vec<&Target>, Vec<&str>) = targets
+        .filter(|target| target.is_changed() || is_new(target))
+        .map(|target| (target, target.path.as_str()))
+        .unzip();
+    let Some(first) = changed.first() else {
+        return Ok(());
+    };
+    if only_check || project.settings.hook == Hook::Check {
+        return Err(refuse(first));
+    }
+    for target in changed.iter().filter(|target| target.is_changed()) {
+        replace(&repository.root().join(&target.path), target.new.as_bytes())?;
+        let line = format!("{}: {}", target.path, summary(target));
+        ctx.output.say(&crate::terminal::clean(&line));
+    }
+    let paths = paths.join(" ");
+    Err(Error::new(
+        crate::error::Kind::Check,
+        format!("not staged yet: {paths}"),
+    )
+    .hint(format!("git add {paths}, and commit again")))
+}
+
 /// What the commit adds to the file that makes pip fetch from elsewhere: a person reads it before it is pushed.
 fn sources(repository: &Repository, target: &Target) -> Result<String> {
     if target.is_toml() {
@@ -102,6 +130,9 @@ fn is_busy(git_dir: &Path) -> bool {
 /// Whether a file that can change the requirements is staged.
 fn stages_something_relevant(repository: &Repository) -> Result<bool> {
     let git = repository.git();
+    if git.index().is_err() {
+        return stages_by_git(repository);
+    }
     let head = git.head().ok().and_then(|head| head.peel_to_tree().ok());
     let mut options = git2::DiffOptions::new();
     options
@@ -119,6 +150,23 @@ fn stages_something_relevant(repository: &Repository) -> Result<bool> {
             is_declaration(&path) || is_python(&path, executable)
         })
     }))
+}
+
+/// As [`stages_something_relevant`], by git: each change is `:MODE MODE BLOB BLOB STATUS`, NUL, path, NUL.
+fn stages_by_git(repository: &Repository) -> Result<bool> {
+    let said = ask_git(
+        repository,
+        None,
+        &["diff", "--cached", "--raw", "-z", "--no-renames"],
+    )?;
+    let mut fields = said.split('\0');
+    while let (Some(facts), Some(path)) = (fields.next(), fields.next()) {
+        let executable = facts.contains("100755");
+        if is_declaration(path) || is_python(path, executable) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether a file by its name says what the project needs.
@@ -238,8 +286,10 @@ fn write(repository: &Repository, project: &Project, target: &Target) -> Result<
         0o100_644
     };
     replace_in_work_tree(repository, target)?;
+    let Ok(mut index) = git.index() else {
+        return stage_by_git(repository, target, blob, mode, old.map(|entry| entry.blob));
+    };
     let entry = index_entry(repository, target, blob, mode);
-    let mut index = git.index().or_config(|| "cannot read the index".into())?;
     stage(&mut index, &entry)?;
     // `git commit PATH` commits a temporary index and then keeps `index.lock` as the index.
     let real = git.path().join("index.lock");
@@ -257,6 +307,43 @@ fn write(repository: &Repository, project: &Project, target: &Target) -> Result<
         }
     }
     Ok(())
+}
+
+/// Stages the new blob by git itself, in the index that it named and, for `git commit PATH`, in the real one.
+fn stage_by_git(
+    repository: &Repository,
+    target: &Target,
+    blob: Oid,
+    mode: u32,
+    old: Option<Oid>,
+) -> Result<()> {
+    let path = target.path.as_str();
+    let entry = format!("{mode:o},{blob},{path}");
+    let put = ["update-index", "--add", "--cacheinfo", entry.as_str()];
+    ask_git(repository, None, &put)?;
+    let named = std::env::var_os("GIT_INDEX_FILE")
+        .map(PathBuf::from)
+        .unwrap_or_default();
+    let real = repository.git().path().join("index.lock");
+    let temporary = named.extension().is_some_and(|ending| ending == "lock");
+    if temporary && real.exists() && !same_file(&named, &real) {
+        let there = ask_git(
+            repository,
+            Some(&real),
+            &["ls-files", "--stage", "--", path],
+        )?;
+        let there = there.split(' ').nth(1).map(str::to_string);
+        if there == old.map(|id| id.to_string()) {
+            ask_git(repository, Some(&real), &put)?;
+        }
+    }
+    ask_git(
+        repository,
+        None,
+        &["update-index", "-q", "--refresh", "--", path],
+    )
+    .map(drop)
+    .or(Ok(()))
 }
 
 fn same_file(a: &Path, b: &Path) -> bool {

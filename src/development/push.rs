@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::Stdio;
 
 use git2::Oid;
@@ -10,6 +11,7 @@ use git2::Oid;
 use super::git;
 use super::repository::Repository;
 use crate::error::{Context as _, Error, Kind, Result};
+use crate::model::names::Destination;
 use crate::terminal::{Output, clean_bytes};
 
 /// A ref that is on the remote now.
@@ -77,13 +79,13 @@ pub struct Pushed {
 }
 
 /// Runs `git push` with `args`, its questions and progress on this terminal, and shows what it says as it would
-/// without us.
+/// without us. With `ssh`, that is what git uses as its `ssh`.
 ///
 /// # Errors
 /// [`Kind::Step`] when git cannot be started.
-pub fn push(args: &[OsString], output: &Output) -> Result<Pushed> {
+pub fn push(args: &[OsString], ssh: Option<&str>, output: &Output) -> Result<Pushed> {
     let own_porcelain = has_flag(args, "--porcelain", "--po", None);
-    let is_quiet = has_flag(args, "--quiet", "--q", Some('q'));
+    let is_quiet = is_quiet(args);
     let mut command = git::command();
     command
         .arg("push")
@@ -96,6 +98,7 @@ pub fn push(args: &[OsString], output: &Output) -> Result<Pushed> {
     } else {
         command.args(args);
     }
+    command.envs(ssh.map(|ssh| ("GIT_SSH_COMMAND", ssh)));
     command.env("GIT_AGILE_PUSH", "1").stdout(Stdio::piped());
     let mut child = command
         .spawn()
@@ -151,6 +154,11 @@ fn show(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
+/// Whether `args` of `git push` make it quiet.
+pub fn is_quiet(args: &[OsString]) -> bool {
+    has_flag(args, "--quiet", "--q", Some('q'))
+}
+
 /// The argument without what makes git quiet: nothing for `-q` and `--quiet`, `-u` for `-uq`.
 fn without_quiet(arg: &OsString) -> Option<OsString> {
     let text = arg.to_string_lossy();
@@ -165,7 +173,7 @@ fn without_quiet(arg: &OsString) -> Option<OsString> {
 
 /// Whether `args` hold the flag in its long form, abbreviated down to `shortest` as git allows, or its short one alone or
 /// among others (`-fn`).
-fn has_flag(args: &[OsString], long: &str, shortest: &str, short: Option<char>) -> bool {
+pub fn has_flag(args: &[OsString], long: &str, shortest: &str, short: Option<char>) -> bool {
     let before_dashes = args.iter().take_while(|arg| *arg != "--");
     before_dashes.map(|arg| arg.to_string_lossy()).any(|arg| {
         let is_short = |c| {
@@ -255,7 +263,7 @@ pub fn pushes_head(repository: &Repository, args: &[OsString]) -> bool {
 }
 
 /// What is neither an option of `git push` nor the value of one (git-push(1)).
-fn positional(args: &[OsString]) -> impl Iterator<Item = String> {
+pub fn positional(args: &[OsString]) -> impl Iterator<Item = String> {
     let (mut skip, mut only) = (false, false);
     args.iter()
         .map(|arg| arg.to_string_lossy().into_owned())
@@ -281,14 +289,7 @@ fn positional(args: &[OsString]) -> impl Iterator<Item = String> {
 /// # Errors
 /// [`Kind::Config`] when there is no such remote.
 pub fn fetch_url(repository: &Repository, name: &str) -> Result<String> {
-    let url = git::ask(
-        git::command_in(repository.root()),
-        &["remote", "get-url", "--", name],
-    );
-    let url = url.ok().flatten().ok_or_else(|| {
-        Error::config(format!("there is no git remote `{name}`"))
-            .hint(format!("git remote add {name} URL"))
-    })?;
+    let url = remote_url(repository, name)?;
     let is_folder = !url.contains("://") && !is_scp_like(&url);
     if is_folder {
         let path = repository.root().join(&url);
@@ -298,15 +299,72 @@ pub fn fetch_url(repository: &Repository, name: &str) -> Result<String> {
     Ok(without_password(&url))
 }
 
+/// The fetch address of the remote `name` as git has it, which may hold a password.
+///
+/// # Errors
+/// [`Kind::Config`] when there is no such remote.
+pub(super) fn remote_url(repository: &Repository, name: &str) -> Result<String> {
+    let url = git::ask(
+        git::command_in(repository.root()),
+        &["remote", "get-url", "--", name],
+    );
+    url.ok().flatten().ok_or_else(|| {
+        Error::config(format!("there is no git remote `{name}`"))
+            .hint(format!("git remote add {name} URL"))
+    })
+}
+
+/// By what, to which host and to which port a push to the remote `name` goes by OpenSSH (`GIT_SSH_COMMAND` in git(1),
+/// shell text); nothing where it goes elsewhere or to several places, or where the person has chosen another program.
+pub fn ssh_host(repository: &Repository, name: &str) -> Option<(String, Destination, Option<u16>)> {
+    let config = repository.git().config().ok()?;
+    let variant = std::env::var("GIT_SSH_VARIANT").or_else(|_| config.get_string("ssh.variant"));
+    if std::env::var_os("GIT_SSH").is_some() || variant.is_ok_and(|variant| variant != "ssh") {
+        return None;
+    }
+    let ssh = match std::env::var_os("GIT_SSH_COMMAND") {
+        Some(command) => command.into_string().ok()?,
+        None => config
+            .get_string("core.sshCommand")
+            .unwrap_or_else(|_| "ssh".into()),
+    };
+    let program = ssh.split_whitespace().next()?;
+    if Path::new(program).file_name()? != "ssh" {
+        return None;
+    }
+    let args = ["remote", "get-url", "--push", "--all", "--", name];
+    let url = git::ask(git::command_in(repository.root()), &args).ok()??;
+    let (host, port) = match url.strip_prefix("ssh://") {
+        Some(rest) => {
+            let authority = rest.split('/').next()?;
+            match authority.rsplit_once(':') {
+                Some((host, port)) => (host, Some(port.parse().ok()?)),
+                None => (authority, None),
+            }
+        }
+        None if !url.contains("://") && is_scp_like(&url) => (url.split(':').next()?, None),
+        None => return None,
+    };
+    Some((ssh, Destination::new(host).ok()?, port))
+}
+
 /// `host:path`, as git tells it from a folder: a colon before the first slash (gitfaq, git-clone(1)).
-fn is_scp_like(url: &str) -> bool {
+pub(super) fn is_scp_like(url: &str) -> bool {
     url.split('/')
         .next()
         .is_some_and(|first| first.contains(':'))
 }
 
+/// The password or token in an address, if it has one.
+pub fn password(url: &str) -> Option<String> {
+    let (_, rest) = url.split_once("://")?;
+    let (user, _) = rest.split('/').next()?.rsplit_once('@')?;
+    let secret = user.split_once(':').map_or(user, |(_, secret)| secret);
+    (!secret.is_empty() && without_password(url) != url).then(|| secret.to_string())
+}
+
 /// `url` without the password or token of its user information.
-fn without_password(url: &str) -> String {
+pub fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_string();
     };

@@ -1,8 +1,9 @@
 //! The runs' records: `refs/agile/runs/<run-id>`.
 //!
 //! Each ref points to a commit whose tree holds `run.json` (what was asked) and `state.json` (what is known), and
-//! after a fetch `manifest.json` and `log`. Each change is one more commit; the first one's parent is the code.
+//! after the end `packages.txt`, after a fetch `manifest.json` and `log`. Each change is one more commit; the first one's parent is the code.
 
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use crate::error::{Context as _, Error, Result};
 use crate::model::names::RunId;
 use crate::model::run::{Known, Run};
 
-const PREFIX: &str = "refs/agile/runs/";
+pub(super) const PREFIX: &str = "refs/agile/runs/";
 /// How old a ref's lock must be to be nobody's.
 const STALE: Duration = Duration::from_secs(2);
 
@@ -31,9 +32,27 @@ pub struct Record {
 #[derive(Clone, Debug)]
 pub struct Attachment {
     /// Its name in the record's tree.
-    pub name: &'static str,
-    /// Its bytes.
-    pub content: Vec<u8>,
+    name: &'static str,
+    blob: Oid,
+}
+
+impl Attachment {
+    /// The attachment `name` with what `write` writes, which is not held in memory.
+    ///
+    /// # Errors
+    /// [`Kind::Step`](crate::error::Kind::Step) when it cannot be written.
+    pub fn new(
+        repository: &Repository,
+        name: &'static str,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<Self> {
+        let cannot = || format!("cannot write {name} of a record");
+        let mut out = BufWriter::new(repository.git().blob_writer(None).or_step(cannot)?);
+        write(&mut out).or_step(cannot)?;
+        let out = out.into_inner().map_err(io::IntoInnerError::into_error);
+        let blob = out.or_step(cannot)?.commit().or_step(cannot)?;
+        Ok(Attachment { name, blob })
+    }
 }
 
 /// All records, by the time they were asked for, the newest last; those of one push by experiment, server and design. One that cannot be read is passed to `complain`.
@@ -53,6 +72,12 @@ pub fn all(repository: &Repository, mut complain: impl FnMut(&Error)) -> Result<
             Err(error) => complain(&error),
         }
     }
+    sort(&mut records);
+    Ok(records)
+}
+
+/// As [`all`] has them.
+pub fn sort(records: &mut [Record]) {
     records.sort_by(|a, b| {
         let key = |record: &Record| (record.run.sprint.clone(), record.run.asked);
         let place = |record: &Record| {
@@ -64,7 +89,23 @@ pub fn all(repository: &Repository, mut complain: impl FnMut(&Error)) -> Result<
         };
         key(a).cmp(&key(b)).then_with(|| place(a).cmp(&place(b)))
     });
-    Ok(records)
+}
+
+/// The runs that there is a record of, unread, by name.
+///
+/// # Errors
+/// [`Kind::Config`](crate::error::Kind::Config) when the refs cannot be listed.
+pub fn ids(repository: &Repository) -> Result<Vec<RunId>> {
+    let mut refs = repository
+        .git()
+        .references_glob(&format!("{PREFIX}*"))
+        .or_config(cannot_list)?;
+    let mut ids = Vec::new();
+    for name in refs.names() {
+        let name = name.or_config(cannot_list)?;
+        ids.extend(name.strip_prefix(PREFIX).and_then(|id| RunId::new(id).ok()));
+    }
+    Ok(ids)
 }
 
 fn cannot_list() -> String {
@@ -136,17 +177,20 @@ pub fn update(
         let record = find(repository, id)?
             .ok_or_else(|| Error::step(format!("the record of run {id} is gone")))?;
         let known = learn(&record.known);
-        if !known.differs(&record.known) && attachments.is_empty() {
-            return Ok(Record { known, ..record });
-        }
         let parent = git
             .find_commit(record.tip)
             .and_then(|commit| commit.tree())
             .or_step(cannot)?;
+        let is_here = |attachment: &Attachment| {
+            let entry = parent.get_name(attachment.name);
+            entry.is_some_and(|entry| entry.id() == attachment.blob)
+        };
+        if !known.differs(&record.known) && attachments.iter().all(is_here) {
+            return Ok(Record { known, ..record });
+        }
         let mut tree = git.treebuilder(Some(&parent)).or_step(cannot)?;
         for attachment in attachments {
-            let blob = git.blob(&attachment.content).or_step(cannot)?;
-            tree.insert(attachment.name, blob, 0o100644)
+            tree.insert(attachment.name, attachment.blob, 0o100644)
                 .or_step(cannot)?;
         }
         let message = format!("{id}: {}", known.state);
@@ -226,9 +270,19 @@ fn name(id: &RunId) -> String {
 }
 
 fn read(repository: &Repository, reference: &git2::Reference) -> Result<Record> {
-    let name = reference.name().unwrap_or("?").to_string();
+    let name = reference.name().unwrap_or("?");
     let unreadable = || format!("the record {name} cannot be read");
     let commit = reference.peel_to_commit().or_config(unreadable)?;
+    read_at(repository, name, commit.id())
+}
+
+/// The record of the ref `name` as the commit `tip` has it.
+///
+/// # Errors
+/// [`Kind::Config`](crate::error::Kind::Config) when that is no record, or one of another run.
+pub(super) fn read_at(repository: &Repository, name: &str, tip: Oid) -> Result<Record> {
+    let unreadable = || format!("the record {name} cannot be read");
+    let commit = repository.git().find_commit(tip).or_config(unreadable)?;
     let tree = commit.tree().or_config(unreadable)?;
     let file = |file: &str| -> Result<Vec<u8>> {
         let entry = tree
@@ -245,11 +299,7 @@ fn read(repository: &Repository, reference: &git2::Reference) -> Result<Record> 
     if name.strip_prefix(PREFIX) != Some(run.id.as_str()) {
         return Err(Error::config(unreadable()).cause(format!("it is that of run {}", run.id)));
     }
-    Ok(Record {
-        run,
-        known,
-        tip: commit.id(),
-    })
+    Ok(Record { run, known, tip })
 }
 
 fn commit(

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use git2::{ErrorCode, Oid};
+use git2::{ErrorCode, ObjectType, Oid};
 
 use crate::error::{Context as _, Error, Result};
+use crate::model::tree::{Entry, Tree};
 use crate::terminal::clean;
 
 /// A repository with a work tree, opened the way git names it: `GIT_DIR`, `GIT_INDEX_FILE` and the like are
@@ -85,6 +86,14 @@ impl Repository {
             })
     }
 
+    /// The files of `commit`.
+    pub fn tree(&self, commit: Oid) -> CommitTree<'_> {
+        CommitTree {
+            repository: self,
+            commit,
+        }
+    }
+
     /// The bytes of `path` in `commit`, or nothing when the commit has no such file.
     ///
     /// # Errors
@@ -112,5 +121,43 @@ impl Repository {
         let blob = self.git.find_blob(entry.id());
         blob.map(|blob| Some(blob.content().to_vec()))
             .or_config(|| format!("{path} of {commit} is not a plain file"))
+    }
+}
+
+/// The files of a commit, read when they are asked for.
+pub struct CommitTree<'a> {
+    repository: &'a Repository,
+    commit: Oid,
+}
+
+impl Tree for CommitTree<'_> {
+    fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        self.repository.file_at(self.commit, path)
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<Entry>> {
+        let cannot = || format!("cannot read {path} of commit {}", self.commit);
+        let git = self.repository.git();
+        let root = git
+            .find_commit(self.commit)
+            .and_then(|commit| commit.tree());
+        let root = root.or_config(cannot)?;
+        let tree = match path {
+            "." => root,
+            path => match root.get_path(Path::new(path)) {
+                Ok(entry) if entry.kind() == Some(ObjectType::Tree) => {
+                    git.find_tree(entry.id()).or_config(cannot)?
+                }
+                Ok(_) => return Ok(Vec::new()),
+                Err(error) if error.code() == ErrorCode::NotFound => return Ok(Vec::new()),
+                Err(error) => return Err(Error::config(cannot()).cause(error)),
+            },
+        };
+        let entry = |entry: git2::TreeEntry<'_>| Entry {
+            name: String::from_utf8_lossy(entry.name_bytes()).into_owned(),
+            id: entry.id().to_string(),
+            is_folder: entry.kind() == Some(ObjectType::Tree),
+        };
+        Ok(tree.iter().map(entry).collect())
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use git2::Oid;
+use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use rayon::prelude::*;
 
@@ -12,18 +13,23 @@ use super::lock::{is_stale, lock_name};
 use super::repository::Repository;
 use super::tracked::{self, Entry, Source};
 use crate::error::{Context as _, Error, Result};
+use crate::requirements::edit::Change;
 use crate::requirements::environment::{self, Environment};
 use crate::requirements::findings::{Code, Finding, findings};
 use crate::requirements::needs::{File, Place};
 use crate::requirements::notebook::scan_notebook;
 use crate::requirements::plan::{Input, Plan, plan};
+use crate::requirements::project::is_development;
+use crate::requirements::python::Pythons;
 use crate::requirements::scan::{Problem, Scan, scan};
-use crate::requirements::{Settings, document};
+use crate::requirements::{Hook, Settings, declared, document, pyproject, settings};
 
 /// Everything that was read of a project.
 pub struct Project {
     /// Its settings.
     pub settings: Settings,
+    /// The Python that `[environment]` names.
+    pub python: Option<String>,
     /// Its tracked files.
     pub entries: Vec<Entry>,
     /// What is installed for it.
@@ -40,8 +46,18 @@ pub struct Decision {
     pub findings: Vec<Finding>,
 }
 
+/// What there is beside the requirements file.
+enum Lock {
+    None,
+    Fresh,
+    Stale(Finding),
+}
+
 /// Fewer files than this are not worth threads of their own.
 const FEW: usize = 32;
+
+/// More files that declare something than this are a collection of projects.
+const MANY_HINTS: usize = 64;
 
 /// A file larger than this is data.
 const LARGE: usize = 256 << 20;
@@ -54,12 +70,14 @@ impl Project {
     pub fn open(repository: &Repository, source: Source) -> Result<Self> {
         let mut project = Project {
             settings: Settings::default(),
+            python: None,
             entries: tracked::entries(repository, source)?,
             environment: Environment::default(),
             source,
         };
         if let Some(text) = project.text(repository, "agile.toml")? {
             project.settings = Settings::from_agile_toml(&text)?;
+            project.python = settings::environment_python(&text);
         }
         Ok(project)
     }
@@ -129,21 +147,34 @@ impl Project {
         };
         let included = self.included(repository, requirements.as_deref().unwrap_or_default())?;
         let pyproject = self.text(repository, "pyproject.toml").unwrap_or_default();
+        let setup = self.text(repository, "setup.cfg").unwrap_or_default();
+        let script = self.text(repository, "setup.py").unwrap_or_default();
+        let hints = self.hints(repository);
+        let pythons = self.pythons(repository, pyproject.as_deref().unwrap_or_default());
         let input = Input {
             files: &files,
+            pythons: &pythons,
             paths: &paths,
             settings: &self.settings,
             environment: &self.environment,
             requirements: requirements.as_deref(),
             development: development.as_deref(),
             included: &included,
+            hints: &hints,
             pyproject: pyproject.as_deref(),
+            setup: setup.as_deref(),
+            script: script.as_deref(),
         };
         let plan = plan(&input);
         let mut found = Vec::new();
         if check {
             found = findings(&plan, &input);
-            found.extend(self.stale_lock(repository, requirements.as_deref())?);
+            match self.stale_lock(repository, requirements.as_deref())? {
+                Lock::None => {}
+                // The lock has the versions.
+                Lock::Fresh => found.retain(|finding| finding.code != Code::Unpinned),
+                Lock::Stale(finding) => found.push(finding),
+            }
         }
         Ok(Decision {
             plan,
@@ -151,12 +182,38 @@ impl Project {
         })
     }
 
+    /// The versions of Python that the code runs on: what the project chose, else its environment's, else those that
+    /// it allows.
+    fn pythons(&self, repository: &Repository, pyproject: &str) -> Pythons {
+        let chosen = || self.python.as_deref().and_then(Pythons::exactly);
+        let file = || {
+            let text = self.text(repository, ".python-version").ok()??;
+            Pythons::exactly(text.lines().next()?)
+        };
+        let environment = || {
+            self.environment
+                .python
+                .as_deref()
+                .and_then(Pythons::exactly)
+        };
+        let allowed = || Pythons::allowed(&pyproject::requires_python(pyproject)?);
+        chosen()
+            .or_else(file)
+            .or_else(environment)
+            .or_else(allowed)
+            .unwrap_or_default()
+    }
+
     /// Whether the lock, when there is one, was made from other requirements.
-    fn stale_lock(&self, repository: &Repository, text: Option<&str>) -> Result<Option<Finding>> {
+    fn stale_lock(&self, repository: &Repository, text: Option<&str>) -> Result<Lock> {
         let path = lock_name(&self.settings.file);
-        let lock = self.text(repository, &path)?;
-        let stale = lock.is_some_and(|lock| is_stale(&lock, text.unwrap_or_default().as_bytes()));
-        Ok(stale.then(|| Finding {
+        let Some(lock) = self.text(repository, &path)? else {
+            return Ok(Lock::None);
+        };
+        if !is_stale(&lock, text.unwrap_or_default().as_bytes()) {
+            return Ok(Lock::Fresh);
+        }
+        Ok(Lock::Stale(Finding {
             code: Code::StaleLock,
             message: format!("{path} was not made from {} as it is", self.settings.file),
             place: Place { path, line: 1 },
@@ -166,7 +223,14 @@ impl Project {
 
     /// The files that count, scanned; what is remembered of a blob is not read again.
     fn files(&self, repository: &Repository) -> Result<Vec<File>> {
-        let exclude = exclude(&self.settings)?;
+        let exclude = patterns("exclude", &self.settings.exclude)?;
+        let development = patterns("development", &self.settings.development)?;
+        let is_development = |path: &str| match development.matched_path_or_any_parents(path, false)
+        {
+            Match::None => is_development(path),
+            Match::Ignore(_) => true,
+            Match::Whitelist(_) => false,
+        };
         let counts = |entry: &&Entry| {
             is_python(&entry.path, entry.executable)
                 && !exclude
@@ -208,6 +272,7 @@ impl Project {
             files.push(File {
                 path: entry.path.clone(),
                 scan: Arc::new(scan),
+                development: is_development(&entry.path),
             });
         }
         cache.save(&keys);
@@ -247,6 +312,21 @@ impl Project {
             .collect()
     }
 
+    /// The names that other tracked files declare. What cannot be read says nothing.
+    fn hints(&self, repository: &Repository) -> Vec<String> {
+        let own = |path: &str| {
+            path == self.settings.file || self.settings.dev_file.as_deref() == Some(path)
+        };
+        let files = self.entries.iter().map(|entry| entry.path.as_str());
+        let files = files
+            .filter(|path| declared::may_declare(path) && !own(path))
+            .take(MANY_HINTS);
+        files
+            .filter_map(|path| Some(declared::names(path, &self.text(repository, path).ok()??)))
+            .flatten()
+            .collect()
+    }
+
     /// The files that `-r` lines name, and those that these name.
     fn included(&self, repository: &Repository, text: &str) -> Result<Vec<(String, String)>> {
         let mut found: Vec<(String, String)> = Vec::new();
@@ -262,6 +342,43 @@ impl Project {
         }
         Ok(found)
     }
+}
+
+/// A requirements file of a commit that does not list what the commit's code imports.
+pub struct Outdated {
+    /// The path of the file.
+    pub path: String,
+    /// What is missing in it and what nothing imports: `+requests==2.31, -flask`.
+    pub changes: String,
+    /// What the hook would do about it.
+    pub hook: Hook,
+}
+
+/// The files of `commit` that do not list what its code imports; other versions than are installed here do not
+/// count. The pre-commit hook does not run for a clean merge, a cherry-pick or a rebase.
+///
+/// # Errors
+/// As [`Project::open`] and [`Project::plan`].
+pub fn outdated(repository: &Repository, commit: Oid) -> Result<Vec<Outdated>> {
+    let mut project = Project::open(repository, Source::Commit(commit))?;
+    let hook = project.settings.hook;
+    if hook == Hook::Off {
+        return Ok(Vec::new());
+    }
+    let plan = project.plan(repository)?;
+    let wrong = plan.targets.iter().filter_map(|target| {
+        let names = target
+            .changes
+            .iter()
+            .filter(|change| !matches!(change, Change::Changed { .. }));
+        let changes: Vec<_> = names.map(ToString::to_string).collect();
+        (!changes.is_empty()).then(|| Outdated {
+            path: target.path.clone(),
+            changes: changes.join(", "),
+            hook,
+        })
+    });
+    Ok(wrong.collect())
 }
 
 /// The paths that the `-r` lines of the file `path` name, from the top of the repository.
@@ -290,17 +407,17 @@ fn includes(path: &str, text: &str) -> Vec<String> {
         .collect()
 }
 
-/// The files that do not count.
-fn exclude(settings: &Settings) -> Result<Gitignore> {
+/// The files that the key `name` of the `[requirements]` table names.
+fn patterns(name: &str, lines: &[String]) -> Result<Gitignore> {
     let mut builder = GitignoreBuilder::new("");
-    for pattern in &settings.exclude {
+    for pattern in lines {
         builder.add_line(None, pattern).or_config(|| {
-            format!("agile.toml: `exclude` has a pattern that cannot be read: {pattern}")
+            format!("agile.toml: `{name}` has a pattern that cannot be read: {pattern}")
         })?;
     }
     builder
         .build()
-        .or_config(|| "agile.toml: `exclude` cannot be read".into())
+        .or_config(|| format!("agile.toml: `{name}` cannot be read"))
 }
 
 /// Whether a tracked file may be Python: by its ending, or an executable without one.
@@ -339,7 +456,12 @@ fn read(path: &str, bytes: &[u8]) -> Scan {
 
 fn has_python_shebang(bytes: &[u8]) -> bool {
     let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
-    line.starts_with(b"#!") && line.windows(6).any(|word| word == b"python")
+    let has = |word: &[u8]| line.windows(word.len()).any(|part| part == word);
+    // `uv run` and `pipx run` start scripts with inline metadata.
+    line.starts_with(b"#!")
+        && [&b"python"[..], b"uv run", b"pipx run"]
+            .into_iter()
+            .any(has)
 }
 
 /// What an object of `text` would be called.

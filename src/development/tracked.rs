@@ -4,6 +4,7 @@ use std::path::Path;
 
 use git2::{ObjectType, Oid, TreeWalkMode, TreeWalkResult};
 
+use super::git;
 use super::repository::Repository;
 use crate::error::{Context as _, Error, Result};
 
@@ -82,11 +83,44 @@ pub fn entries(repository: &Repository, source: Source) -> Result<Vec<Entry>> {
     }
 }
 
+/// What git says about its index: for one that is split or sparse, which libgit2 does not read.
+///
+/// # Errors
+/// [`Kind::Step`](crate::error::Kind::Step) when git fails.
+pub fn ask_git(
+    repository: &Repository,
+    index: Option<&Path>,
+    arguments: &[&str],
+) -> Result<String> {
+    let mut command = git::command();
+    command.current_dir(repository.root());
+    if let Some(index) = index {
+        command.env("GIT_INDEX_FILE", index);
+    }
+    git::read(command, arguments)
+}
+
+fn from_git(repository: &Repository) -> Result<Vec<Entry>> {
+    let listed = ask_git(repository, None, &["ls-files", "--stage", "-z"])?;
+    let entry = |line: &str| {
+        let (facts, path) = line.split_once('\t')?;
+        let mut facts = facts.split(' ');
+        let (mode, blob, stage) = (facts.next()?, facts.next()?, facts.next()?);
+        let plain = mode.starts_with("100") && matches!(stage, "0" | "2");
+        Some(Entry {
+            path: path.into(),
+            blob: Oid::from_str(blob).ok().filter(|_| plain)?,
+            executable: mode == "100755",
+            looks: None,
+        })
+    };
+    Ok(listed.split('\0').filter_map(entry).collect())
+}
+
 fn from_index(repository: &Repository) -> Result<Vec<Entry>> {
-    let index = repository
-        .git()
-        .index()
-        .or_config(|| "cannot read the index".into())?;
+    let Ok(index) = repository.git().index() else {
+        return from_git(repository);
+    };
     let mut found: Vec<Entry> = Vec::with_capacity(index.len());
     // A file that was changed when the index was written, or later, may have changed again: git's "racy" entries.
     let written = index

@@ -5,4 +5,6 @@ pub mod names;
 pub mod nonce;
 pub mod run;
 pub mod shell;
+pub mod slurm;
+pub mod tree;
 pub mod value;

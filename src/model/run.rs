@@ -28,6 +28,9 @@ pub struct Run {
     pub subject: String,
     /// 1, or more for a run that was asked for again.
     pub attempt: u32,
+    /// The run whose record this one repeats, to see whether its metrics come out again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reproduces: Option<RunId>,
     /// The parameters.
     pub parameters: BTreeMap<ParamName, Value>,
     /// The command with the parameters in it, as the server's `sh` reads it.
@@ -41,6 +44,9 @@ pub struct Run {
     /// The longest it may take, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+    /// What of its metric ends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Rule>,
     /// Which files are results; empty: every file the run created or changed.
     pub results: Vec<RelPath>,
     /// Which result files hold metrics.
@@ -53,6 +59,51 @@ pub struct Run {
     pub asked: i64,
     /// Who asked, as git knows them.
     pub by: String,
+}
+
+/// What of a metric ends a run. At least one of `below`, `above` and `patience` is there, and `mode` with `patience`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rule {
+    /// The metric; names that are nested have dots between them.
+    pub metric: String,
+    /// It ends the run when it falls below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub below: Option<f64>,
+    /// It ends the run when it rises above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub above: Option<f64>,
+    /// So many values in a row that are no better than the best one before end the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<u32>,
+    /// Which values are better.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+}
+
+/// Which values of a metric are better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Smaller ones.
+    Min,
+    /// Larger ones.
+    Max,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.metric)?;
+        let bounds = [("below", self.below), ("above", self.above)];
+        let mut parts: Vec<String> = bounds
+            .into_iter()
+            .filter_map(|(word, bound)| Some(format!(" {word} {}", bound?)))
+            .collect();
+        parts.extend(
+            self.patience
+                .map(|values| format!(" not better in {values} values")),
+        );
+        f.write_str(&parts.join(" or"))
+    }
 }
 
 /// Where a run is.
@@ -86,6 +137,9 @@ pub struct DataKey {
     pub sha256: Option<String>,
     /// Where the code finds it.
     pub path: RelPath,
+    /// Whether it is an archive whose content is wanted as a folder.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unpack: bool,
 }
 
 /// The state of a run. `Asked` is ours alone: the intent is recorded, and no server has confirmed a launch.
@@ -102,7 +156,7 @@ pub enum RunState {
     Succeeded,
     /// Ended with another status.
     Failed,
-    /// Ended because a person stopped it.
+    /// Ended because a person stopped it, or its own rule did ([`Known::ended_by`]).
     Stopped,
     /// Ended because its time was over.
     TimedOut,
@@ -155,12 +209,63 @@ pub struct Known {
     /// launched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// Which of its own rules ended the run: its metric's, or its time was over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<String>,
+    /// What the runner says of the machine and of what the run took, once it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Box<Report>>,
     /// When the server was last asked, by this machine's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<i64>,
     /// When its results came home, by this machine's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fetched: Option<i64>,
+    /// When it was removed from the server, by this machine's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<i64>,
+}
+
+/// What a runner says of the machine that it was on, and of what its run took. All of it is what the server says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Report {
+    /// The machine's own name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Kernel, its release, and the machine's architecture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    /// The processor's model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
+    /// Its cores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cores: Option<u32>,
+    /// Its memory in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    /// The GPUs that the run saw, with their driver.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<String>,
+    /// The id of the image that its container was started from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The version of Python that the run had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub python: Option<String>,
+    /// How long the program took, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wall_seconds: Option<f64>,
+    /// Processor time of the program and all that it waited for, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_seconds: Option<f64>,
+    /// The same within the kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system_seconds: Option<f64>,
+    /// The most memory that was seen in use by the program's processes together, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_memory: Option<u64>,
 }
 
 impl Known {
@@ -172,8 +277,11 @@ impl Known {
             started: None,
             exit: None,
             note: None,
+            ended_by: None,
+            report: None,
             seen: None,
             fetched: None,
+            removed: None,
         }
     }
 
@@ -187,6 +295,11 @@ impl Known {
         !self.state.is_end() && !self.is_unlaunched()
     }
 
+    /// Whether its results are on the server and not here.
+    pub fn is_to_fetch(&self) -> bool {
+        self.state.is_end() && self.fetched.is_none() && self.removed.is_none()
+    }
+
     /// The same, with why the run was not launched, or without it when that is to be tried. What has been seen on a
     /// server stays.
     #[must_use]
@@ -198,6 +311,46 @@ impl Known {
         known
     }
 
+    /// What two who looked at the same run know together. Whose knowledge is `self` does not matter.
+    ///
+    /// The state is the later one in a run's life; of two ends the one with an exit status, then the one that was
+    /// seen last. What one of them alone knows stays.
+    #[must_use]
+    pub fn joined(&self, other: &Known) -> Known {
+        let rank = |known: &Known| {
+            let life = match known.state {
+                RunState::Asked => 0,
+                RunState::Queued => 1,
+                RunState::Running => 2,
+                RunState::Lost => 3,
+                _ => 4,
+            };
+            let words = (known.state, known.since, known.exit, known.note.clone());
+            (life, known.exit.is_some(), known.seen, words)
+        };
+        let (later, earlier) = match rank(self) >= rank(other) {
+            true => (self, other),
+            false => (other, self),
+        };
+        let is_same = later.state == earlier.state;
+        let agreed = is_same.then_some(earlier);
+        Known {
+            state: later.state,
+            since: later.since.or(agreed.and_then(|known| known.since)),
+            started: later.started.or(earlier.started),
+            exit: later.exit.or(agreed.and_then(|known| known.exit)),
+            note: later
+                .note
+                .clone()
+                .or_else(|| agreed.and_then(|known| known.note.clone())),
+            ended_by: later.ended_by.clone().or_else(|| earlier.ended_by.clone()),
+            report: later.report.clone().or_else(|| earlier.report.clone()),
+            seen: later.seen.max(earlier.seen),
+            fetched: later.fetched.max(earlier.fetched),
+            removed: later.removed.max(earlier.removed),
+        }
+    }
+
     /// Whether anything but the time of the last look differs.
     pub fn differs(&self, other: &Known) -> bool {
         Known {
@@ -207,5 +360,60 @@ impl Known {
             seen: None,
             ..other.clone()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(state: RunState, since: i64) -> Known {
+        Known {
+            state,
+            since: Some(since),
+            seen: Some(since),
+            ..Known::asked()
+        }
+    }
+
+    #[test]
+    fn two_know_more_than_one() {
+        let running = Known {
+            started: Some(5),
+            seen: Some(90),
+            ..known(RunState::Running, 5)
+        };
+        let ended = Known {
+            exit: Some(0),
+            ..known(RunState::Succeeded, 50)
+        };
+        let fetched = Known {
+            fetched: Some(70),
+            ..known(RunState::Lost, 60)
+        };
+        let all = [
+            Known::asked(),
+            known(RunState::Queued, 1),
+            running,
+            ended,
+            fetched,
+        ];
+        for a in &all {
+            assert_eq!(a.joined(a), *a);
+            for b in &all {
+                assert_eq!(a.joined(b), b.joined(a));
+            }
+        }
+        let together = all.iter().fold(Known::asked(), |sum, one| sum.joined(one));
+        assert_eq!(
+            together,
+            Known {
+                started: Some(5),
+                exit: Some(0),
+                seen: Some(90),
+                fetched: Some(70),
+                ..known(RunState::Succeeded, 50)
+            }
+        );
     }
 }

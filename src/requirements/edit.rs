@@ -146,7 +146,7 @@ fn direct_name(line: &Line) -> Option<String> {
 }
 
 /// Whether the file names a place where local versions may come from.
-fn has_index(document: &Document) -> bool {
+pub(super) fn has_index(document: &Document) -> bool {
     document.lines().iter().any(|line| match &line.kind {
         Kind::Option(name, _) => matches!(
             name.as_str(),

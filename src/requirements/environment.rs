@@ -2,7 +2,9 @@
 //!
 //! Formats: `*.dist-info` with METADATA, RECORD, top_level.txt, direct_url.json (the packaging specifications
 //! "Recording installed projects", "Core metadata" and "Direct URL"), setuptools' `*.egg-info` and `*.egg-link`,
-//! `pyvenv.cfg` (PEP 405). This is the one part of the stage that looks at files.
+//! `pyvenv.cfg` (PEP 405), conda's `conda-meta/*.json`. This is the one part of the stage that looks at files.
+
+mod conda;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -16,7 +18,8 @@ use super::name::normal;
 pub struct Installed {
     /// Its name as it writes it.
     pub name: String,
-    /// Its version as it writes it, local part included.
+    /// Its version as it writes it, local part included; empty when only conda's is known, which the index may not
+    /// have.
     pub version: String,
     /// The modules it provides: the shortest dotted names that are its own (`google.cloud.storage`).
     pub modules: Vec<String>,
@@ -89,7 +92,7 @@ impl Environment {
 pub fn candidates(root: &Path, variable: impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
     let mut found: Vec<PathBuf> = set("VIRTUAL_ENV").map(PathBuf::from).into_iter().collect();
-    found.extend([root.join(".venv"), root.join("venv")]);
+    found.extend([root.join(".venv"), root.join("venv"), root.join("env")]);
     if set("CONDA_DEFAULT_ENV").is_some_and(|name| name != "base") {
         found.extend(set("CONDA_PREFIX").map(PathBuf::from));
     }
@@ -103,8 +106,12 @@ pub fn read(folders: &[PathBuf]) -> Environment {
         if packages.is_empty() {
             continue;
         }
-        let mut environment =
-            Environment::new(packages.iter().flat_map(|path| distributions(path)));
+        let mut found: Vec<_> = packages
+            .iter()
+            .flat_map(|path| distributions(path))
+            .collect();
+        found.extend(conda::others(folder, &found));
+        let mut environment = Environment::new(found);
         environment.python = python_version(folder, &packages);
         environment.folder = Some(folder.clone());
         return environment;
@@ -141,7 +148,7 @@ fn python_version(folder: &Path, packages: &[PathBuf]) -> Option<String> {
         let (key, value) = line.split_once('=')?;
         matches!(key.trim(), "version" | "version_info").then(|| value.trim().to_string())
     });
-    value.or_else(|| {
+    value.or_else(|| conda::python(folder)).or_else(|| {
         let lib = packages.first()?.parent()?;
         file_name(lib).strip_prefix("python").map(str::to_string)
     })
@@ -188,7 +195,38 @@ fn read_dist_info(folder: &Path) -> Option<Installed> {
         &mut found,
         &text(&folder.join("direct_url.json")).unwrap_or_default(),
     );
+    // An editable install may leave no more than a line in a `.pth` file, or a finder.
+    let files = found
+        .modules
+        .iter()
+        .all(|module| module.starts_with("__editable__"));
+    if let Some(source) = found.editable.as_ref().filter(|_| files) {
+        found.modules = modules_in(Path::new(source));
+    }
     Some(found)
+}
+
+/// The modules at the top of a project's folder, or of its `src`.
+fn modules_in(folder: &Path) -> Vec<String> {
+    let src = folder.join("src");
+    let folder = if src.is_dir() {
+        src
+    } else {
+        folder.to_path_buf()
+    };
+    let module = |path: PathBuf| {
+        let package = path.join("__init__.py").is_file();
+        let name = file_name(&path);
+        let name = if package {
+            name
+        } else {
+            name.strip_suffix(".py")?
+        };
+        let own = is_identifier(name)
+            && !matches!(name, "setup" | "conftest" | "noxfile" | "tests" | "docs");
+        own.then(|| name.to_string())
+    };
+    entries(&folder).into_iter().filter_map(module).collect()
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
@@ -207,7 +245,20 @@ fn read_egg_info(path: &Path) -> Option<Installed> {
     }
     let mut found = metadata(&text(&path.join("PKG-INFO"))?)?;
     let top = text(&path.join("top_level.txt")).unwrap_or_default();
-    found.modules = words(&top).map(str::to_string).collect();
+    let packages = path.parent()?;
+    if words(&top).all(|module| is_regular(packages, module)) {
+        found.modules = words(&top).map(str::to_string).collect();
+    } else {
+        // Relative to the egg-info.
+        let files = text(&path.join("installed-files.txt")).unwrap_or_default();
+        found.modules = recorded(&files.replace("../", ""));
+    }
+    let files = text(&path.join("requires.txt")).unwrap_or_default();
+    found.requires.extend(
+        words(&files)
+            .take_while(|line| !line.starts_with('['))
+            .map(str::to_string),
+    );
     Some(found)
 }
 
@@ -351,5 +402,148 @@ mod tests {
             r#"{"url": "file:///p", "dir_info": {"editable": true}}"#,
         );
         assert_eq!(found.editable.as_deref(), Some("/p"));
+    }
+
+    fn write(folder: &Path, files: &[(&str, &str)]) {
+        for (path, text) in files {
+            let path = folder.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_conda_installed_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        write(
+            root,
+            &[
+                (
+                    "lib/python3.10/site-packages/numpy-1.26.4.dist-info/METADATA",
+                    "Name: numpy\nVersion: 1.26.4\n",
+                ),
+                (
+                    "lib/python3.10/site-packages/numpy-1.26.4.dist-info/RECORD",
+                    "numpy/__init__.py,,\n",
+                ),
+                ("conda-meta/history", ""),
+                ("conda-meta/broken.json", "{"),
+                (
+                    "conda-meta/python-3.10.4-h1_0.json",
+                    r#"{"name": "python", "version": "3.10.4", "files": []}"#,
+                ),
+                (
+                    "conda-meta/numpy-1.26.4-0.json",
+                    r#"{"name": "numpy", "version": "1.26.4", "files": ["lib/python3.10/site-packages/numpy/__init__.py"]}"#,
+                ),
+                (
+                    "conda-meta/py-opencv-4.6.0-0.json",
+                    r#"{"name": "py-opencv", "version": "4.6.0", "files": ["lib/python3.10/site-packages/cv2.so"]}"#,
+                ),
+                (
+                    "conda-meta/pysam-0.22.0-0.json",
+                    r#"{"name": "pysam", "version": "0.22.0", "files": ["lib/python3.10/site-packages/pysam/__init__.py"]}"#,
+                ),
+            ],
+        );
+        let environment = read(&[root.to_path_buf()]);
+        assert_eq!(environment.python.as_deref(), Some("3.10.4"));
+        let all: Vec<_> = environment
+            .all()
+            .map(|found| (found.name.as_str(), found.version.as_str()))
+            .collect();
+        assert_eq!(
+            all,
+            [
+                ("numpy", "1.26.4"),
+                ("opencv-python", ""),
+                ("pysam", "0.22.0")
+            ]
+        );
+    }
+
+    #[test]
+    fn editable_installs_of_every_kind_are_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let packages = "lib/python3.11/site-packages";
+        let source = |name: &str| root.join(name).to_str().unwrap().to_string();
+        let url = |name: &str| {
+            format!(
+                r#"{{"url": "file://{}", "dir_info": {{"editable": true}}}}"#,
+                source(name)
+            )
+        };
+        write(
+            root,
+            &[
+                ("hatch/src/hatched/__init__.py", ""),
+                (
+                    &format!("{packages}/hatched-1.dist-info/METADATA"),
+                    "Name: hatched\nVersion: 1\n",
+                ),
+                (
+                    &format!("{packages}/hatched-1.dist-info/RECORD"),
+                    "_hatched.pth,,\n",
+                ),
+                (
+                    &format!("{packages}/hatched-1.dist-info/direct_url.json"),
+                    &url("hatch"),
+                ),
+                ("tools/finds/__init__.py", ""),
+                (
+                    &format!("{packages}/finds-1.dist-info/METADATA"),
+                    "Name: finds\nVersion: 1\n",
+                ),
+                (
+                    &format!("{packages}/finds-1.dist-info/RECORD"),
+                    "__editable___finds_1_finder.py,,\n",
+                ),
+                (
+                    &format!("{packages}/finds-1.dist-info/direct_url.json"),
+                    &url("tools"),
+                ),
+                (
+                    &format!("{packages}/linked.egg-link"),
+                    &format!("{}\n.", source("old")),
+                ),
+                ("old/linked.egg-info/PKG-INFO", "Name: linked\nVersion: 2\n"),
+                ("old/linked.egg-info/top_level.txt", "linked\n"),
+                (
+                    &format!("{packages}/part.egg-info/PKG-INFO"),
+                    "Name: part\nVersion: 3\n",
+                ),
+                (
+                    &format!("{packages}/part.egg-info/top_level.txt"),
+                    "space\n",
+                ),
+                (
+                    &format!("{packages}/part.egg-info/installed-files.txt"),
+                    "../space/part/__init__.py\n",
+                ),
+                (&format!("{packages}/space/part/__init__.py"), ""),
+            ],
+        );
+        let environment = read(&[root.to_path_buf()]);
+        let all: Vec<_> = environment
+            .all()
+            .map(|found| {
+                (
+                    found.name.as_str(),
+                    found.modules.join(" "),
+                    found.editable.is_some(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            all,
+            [
+                ("finds", "finds".into(), true),
+                ("hatched", "hatched".into(), true),
+                ("linked", "linked".into(), true),
+                ("part", "space.part".into(), false),
+            ]
+        );
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::document::{Document, Kind};
-use super::edit::Change;
+use super::edit::{Change, has_index};
 use super::installed;
 use super::name::normal;
 use super::needs::{Class, Place};
@@ -34,6 +34,8 @@ pub enum Code {
     Broken,
     /// The lock is older than what it was made from.
     StaleLock,
+    /// A version that the default index does not have is installed.
+    LocalVersion,
 }
 
 impl Code {
@@ -51,12 +53,13 @@ impl Code {
             Code::Unreadable => "unreadable",
             Code::Broken => "broken",
             Code::StaleLock => "stale-lock",
+            Code::LocalVersion => "local-version",
         }
     }
 
     /// Whether a check fails because of it; the others are warnings.
     pub fn is_error(self) -> bool {
-        !matches!(self, Code::Misplaced | Code::Broken)
+        !matches!(self, Code::Misplaced | Code::Broken | Code::LocalVersion)
     }
 }
 
@@ -85,6 +88,7 @@ pub fn findings(plan: &Plan, input: &Input) -> Vec<Finding> {
     unresolved(plan, &mut found);
     unpinned(plan, input, &mut found);
     misplaced(plan, input, &mut found);
+    local_versions(plan, input, &mut found);
     environment(input, &mut found);
     broken(plan, &mut found);
     found.sort_by(|a, b| (&a.place, a.code, &a.message).cmp(&(&b.place, b.code, &b.message)));
@@ -116,6 +120,12 @@ fn changes(plan: &Plan, target: &Target, found: &mut Vec<Finding>) {
                     mend: "git agile requirements".into(),
                 }
             }
+            Change::Removed { name, line } if plan.is_development(name) => Finding {
+                code: Code::Misplaced,
+                place: at(path, *line),
+                message: format!("only tests and documentation import {name}"),
+                mend: "git agile requirements".into(),
+            },
             Change::Removed { name, line } => Finding {
                 code: Code::Unused,
                 place: at(path, *line),
@@ -207,6 +217,39 @@ fn unpinned(plan: &Plan, input: &Input, found: &mut Vec<Finding>) {
                 mend: format!("pip install {name}, then git agile requirements"),
             });
         }
+    }
+}
+
+/// Versions such as `2.1.0+cu121` come from an index of their own: without it the file asks for `2.1.0`.
+fn local_versions(plan: &Plan, input: &Input, found: &mut Vec<Finding>) {
+    let Some(target) = plan.targets.first() else {
+        return;
+    };
+    let document = Document::parse(&target.new);
+    if has_index(&document) {
+        return;
+    }
+    for (line, requirement) in document.requirements() {
+        let installed = input.environment.get(&requirement.name);
+        let local = installed.and_then(|found| found.version.split_once('+'));
+        let Some((public, local)) = local.filter(|_| !line.text.contains('+')) else {
+            continue;
+        };
+        let name = &requirement.name;
+        let is_torch = matches!(&*normal(name), "torch" | "torchvision" | "torchaudio");
+        let index = if is_torch {
+            format!("https://download.pytorch.org/whl/{local}")
+        } else {
+            "ADDRESS of the index it came from".into()
+        };
+        found.push(Finding {
+            code: Code::LocalVersion,
+            place: at(&target.path, line.number),
+            message: format!(
+                "{name} {public}+{local} is installed, which the default index does not have"
+            ),
+            mend: format!("add the line `--extra-index-url {index}`, then git agile requirements"),
+        });
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::name::normal;
-use super::project::{Local, Project, is_development};
+use super::project::{Local, Project};
+use super::python::Pythons;
 use super::resolve::{Answer, Resolver};
 use super::scan::{Guard, Import, Problem, Scan};
 use super::{Settings, tables};
@@ -94,94 +95,51 @@ pub struct File {
     pub path: String,
     /// What it says.
     pub scan: std::sync::Arc<Scan>,
+    /// It is test or documentation code.
+    pub development: bool,
 }
 
-/// Every import and what provides it.
-type Found = BTreeMap<(String, Answer), Use>;
-
-/// What provides an import, by the parts of its name that decide.
-type Answers = Vec<(String, Answer)>;
-
-/// Sorts out what `files` import: the project's own, the standard library's, and what distributions provide.
-pub fn needs(files: &[File], project: &Project, resolver: &Resolver, settings: &Settings) -> Needs {
+/// Sorts out what `files` import: the project's own, the standard library's of `pythons`, and what distributions
+/// provide.
+pub fn needs(
+    files: &[File],
+    project: &Project,
+    resolver: &Resolver,
+    settings: &Settings,
+    pythons: &Pythons,
+) -> Needs {
     let mut needs = Needs::default();
-    let mut answers: HashMap<(&str, &[String]), Answers> = HashMap::new();
-    let mut found = Found::new();
+    let mut sorter = Sorter {
+        project,
+        resolver,
+        pythons,
+        standard: HashMap::new(),
+        answers: HashMap::new(),
+        numbers: HashMap::new(),
+        found: Vec::new(),
+    };
     for file in files {
-        let development = is_development(&file.path);
         for problem in &file.scan.problems {
             needs.problems.push((file.path.clone(), problem.clone()));
         }
-        for call in &file.scan.calls {
-            let class = if development {
-                Class::Development
-            } else {
-                Class::Optional
-            };
-            companion(
-                &mut found,
-                &call.name,
-                class,
-                Place {
-                    path: file.path.clone(),
-                    line: call.line,
-                },
-            );
-        }
+        sorter.calls(file);
         for import in &file.scan.imports {
-            let top = import.module.split('.').next().unwrap_or_default();
-            let climbs = !file.scan.folders.is_empty();
-            let local = project.local(
-                &file.path,
-                &import.module,
-                &import.names,
-                file.scan.legacy,
-                climbs,
-            );
-            if is_tensorboard(import) {
-                let place = Place {
-                    path: file.path.clone(),
-                    line: import.line,
-                };
-                note(
-                    &mut found,
-                    "torch.utils.tensorboard",
-                    "tensorboard",
-                    Class::Optional,
-                    place,
-                );
-            }
-            if local == Local::Yes || tables::standard_library(top).is_some() {
-                continue;
-            }
-            let class = match (development, import.guard) {
-                (true, _) => Class::Development,
-                (false, Guard::Guarded) => Class::Optional,
-                (false, Guard::Plain) => Class::Required,
-            };
-            let answers = answers
-                .entry((&import.module, &import.names))
-                .or_insert_with(|| resolver.resolve(&import.module, &import.names));
-            for (key, answer) in answers.iter() {
-                if local == Local::Maybe && matches!(answer, Answer::Nothing(_)) {
-                    continue;
-                }
-                let used = found
-                    .entry((key.clone(), answer.clone()))
-                    .or_insert_with(|| Use {
-                        import: key.clone(),
-                        class,
-                        places: Vec::new(),
-                    });
-                used.class = used.class.min(class);
-                used.places.push(Place {
-                    path: file.path.clone(),
-                    line: import.line,
-                });
-            }
+            sorter.import(file, import);
         }
     }
-    for ((_, answer), mut used) in found {
+    let mut found = sorter.found;
+    // The project's own modules have no places.
+    found.retain(|(_, used)| !used.places.is_empty());
+    found.sort_by(|a, b| (&a.1.import, &a.0).cmp(&(&b.1.import, &b.0)));
+    let parts: Vec<String> = found
+        .iter()
+        .filter_map(|(answer, used)| below(&used.import, answer))
+        .collect();
+    for (answer, mut used) in found {
+        // `import ruamel` beside `from ruamel.yaml import YAML`
+        if matches!(answer, Answer::Nothing(_)) && parts.contains(&used.import) {
+            continue;
+        }
         used.places.sort();
         needs.add(answer, used);
     }
@@ -189,13 +147,125 @@ pub fn needs(files: &[File], project: &Project, resolver: &Resolver, settings: &
     needs
 }
 
-/// Notes what the call `name` loads at run time: as an optional import, since a file format may be all a project
-/// never meets.
-fn companion(found: &mut Found, name: &str, class: Class, place: Place) {
-    let row = tables::companions().find(|(call, _)| *call == name);
-    if let Some((_, distribution)) = row {
-        note(found, name, distribution, class, place);
+/// Most imports of a project are the same few: each is looked up once.
+struct Sorter<'s> {
+    project: &'s Project,
+    resolver: &'s Resolver<'s>,
+    pythons: &'s Pythons,
+    /// Whether a top-level module is the standard library's, as [`Pythons::standard_library`] says it.
+    standard: HashMap<&'s str, Option<Result<(), String>>>,
+    /// What stands behind an import of others, as numbers of `found`.
+    answers: HashMap<(&'s str, &'s [String]), Vec<usize>>,
+    numbers: HashMap<(String, Answer), usize>,
+    found: Vec<(Answer, Use)>,
+}
+
+impl<'s> Sorter<'s> {
+    fn import(&mut self, file: &File, import: &'s Import) {
+        let class = match (file.development, import.guard) {
+            (true, _) => Class::Development,
+            (false, Guard::Guarded) => Class::Optional,
+            (false, Guard::Plain) => Class::Required,
+        };
+        if is_tensorboard(import) {
+            let number = self.number("torch.utils.tensorboard", distribution("tensorboard"));
+            self.note(number, class.max(Class::Optional), file, import.line);
+        }
+        let (module, names) = (&import.module, &import.names);
+        let top = module.split('.').next().unwrap_or_default();
+        let pythons = self.pythons;
+        let standard = self
+            .standard
+            .entry(top)
+            .or_insert_with(|| pythons.standard_library(top));
+        let gone = match standard {
+            Some(Ok(())) => return,
+            Some(Err(why)) => Some(why.clone()),
+            None => None,
+        };
+        let climbs = !file.scan.folders.is_empty();
+        let local = self
+            .project
+            .local(&file.path, module, names, file.scan.legacy, climbs);
+        if local == Local::Yes {
+            return;
+        }
+        for number in self.resolve(import, gone.as_deref()) {
+            let known = !matches!(self.found[number].0, Answer::Nothing(_));
+            if local == Local::No || known {
+                self.note(number, class, file, import.line);
+            }
+        }
     }
+
+    /// What provides an import, as numbers of `found`. `gone`: why the standard library does not.
+    fn resolve(&mut self, import: &'s Import, gone: Option<&str>) -> Vec<usize> {
+        let key = (import.module.as_str(), import.names.as_slice());
+        if let Some(numbers) = self.answers.get(&key) {
+            return numbers.clone();
+        }
+        let answers = self.resolver.resolve(&import.module, &import.names);
+        let numbers: Vec<usize> = answers
+            .into_iter()
+            .map(|(part, answer)| match (gone, answer) {
+                (Some(why), Answer::Nothing(_)) => self.number(&part, Answer::Nothing(why.into())),
+                (_, answer) => self.number(&part, answer),
+            })
+            .collect();
+        self.answers.insert(key, numbers.clone());
+        numbers
+    }
+
+    /// The calls that load another distribution at run time: as optional imports, since a file format may be all a
+    /// project never meets.
+    fn calls(&mut self, file: &File) {
+        let class = if file.development {
+            Class::Development
+        } else {
+            Class::Optional
+        };
+        for call in &file.scan.calls {
+            let row = tables::companions().find(|(name, _)| *name == call.name);
+            if let Some((name, companion)) = row {
+                let number = self.number(name, distribution(companion));
+                self.note(number, class, file, call.line);
+            }
+        }
+    }
+
+    fn number(&mut self, import: &str, answer: Answer) -> usize {
+        let next = self.found.len();
+        let number = *self
+            .numbers
+            .entry((import.to_string(), answer.clone()))
+            .or_insert(next);
+        if number == next {
+            let used = Use {
+                import: import.into(),
+                class: Class::Development,
+                places: Vec::new(),
+            };
+            self.found.push((answer, used));
+        }
+        number
+    }
+
+    fn note(&mut self, number: usize, class: Class, file: &File, line: u32) {
+        let used = &mut self.found[number].1;
+        used.class = used.class.min(class);
+        let path = file.path.clone();
+        used.places.push(Place { path, line });
+    }
+}
+
+fn distribution(name: &str) -> Answer {
+    Answer::Distribution(name.into())
+}
+
+/// The namespace of the import `key` when a distribution provides a part of it.
+fn below(key: &str, answer: &Answer) -> Option<String> {
+    let (namespace, _) = key.split_once('.')?;
+    matches!(answer, Answer::Distribution(_)).then(|| namespace.to_string())
 }
 
 /// PyTorch's writer of summaries is TensorBoard's, which PyTorch does not install.
@@ -203,20 +273,6 @@ fn is_tensorboard(import: &Import) -> bool {
     let module = import.module.as_str();
     module.starts_with("torch.utils.tensorboard")
         || module == "torch.utils" && import.names.iter().any(|name| name == "tensorboard")
-}
-
-fn note(found: &mut Found, import: &str, distribution: &str, class: Class, place: Place) {
-    let key = (
-        import.to_string(),
-        Answer::Distribution(distribution.into()),
-    );
-    let used = found.entry(key).or_insert_with(|| Use {
-        import: import.into(),
-        class,
-        places: Vec::new(),
-    });
-    used.class = used.class.min(class);
-    used.places.push(place);
 }
 
 impl Needs {

@@ -175,6 +175,8 @@ fn append(all: &mut Scan, mut cell: Scan, lines: u32) {
     all.imports.append(&mut cell.imports);
     // A cell need not be Python at all: what is odd in one is nobody's mistake.
     all.folders.append(&mut cell.folders);
+    all.roots.append(&mut cell.roots);
+    all.installs.append(&mut cell.installs);
     cell.calls.iter_mut().for_each(|call| call.line += lines);
     all.calls.append(&mut cell.calls);
 }

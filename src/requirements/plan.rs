@@ -1,13 +1,14 @@
 //! The whole decision: files and declarations in, the new text and what to say about it out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::{Document, Kind};
 use super::edit::{Change, Wanted, edit};
 use super::environment::Environment;
 use super::name::normal;
 use super::needs::{Class, File, Needs, needs};
-use super::project::Project;
+use super::project::{Project, Said};
+use super::python::Pythons;
 use super::resolve::Resolver;
 use super::settings::{Optional, Settings};
 use super::tables;
@@ -22,14 +23,22 @@ pub struct Input<'i> {
     pub settings: &'i Settings,
     /// What is installed.
     pub environment: &'i Environment,
+    /// The versions of Python that it runs on.
+    pub pythons: &'i Pythons,
     /// The requirements file, when there is one.
     pub requirements: Option<&'i str>,
     /// The file for development, when there is one.
     pub development: Option<&'i str>,
     /// The files that the requirements file includes (`-r`), path and text.
     pub included: &'i [(String, String)],
+    /// Names that other files declare.
+    pub hints: &'i [String],
     /// `pyproject.toml`, when there is one.
     pub pyproject: Option<&'i str>,
+    /// `setup.cfg`, when there is one.
+    pub setup: Option<&'i str>,
+    /// `setup.py`, when there is one.
+    pub script: Option<&'i str>,
 }
 
 /// A file as it should be.
@@ -70,28 +79,46 @@ pub struct Plan {
 
 /// Decides what the requirements of a project are.
 pub fn plan(input: &Input) -> Plan {
-    let folders = input.files.iter().flat_map(|file| {
-        let texts = file.scan.folders.iter();
-        texts.map(|text| (file.path.as_str(), text.as_str()))
-    });
-    let project = Project::new(input.paths.iter().map(String::as_str), folders);
+    let toml = input.pyproject.unwrap_or_default();
+    let mut roots = super::pyproject::roots(toml);
+    roots.extend(super::declared::roots(input.setup.unwrap_or_default()));
+    let project = Project::new(
+        input.paths.iter().map(String::as_str),
+        &said(input.files, &roots),
+    );
     let document = Document::parse(input.requirements.unwrap_or_default());
     let development = Document::parse(input.development.unwrap_or_default());
     let elsewhere = elsewhere(input.included);
-    let mut declared: Vec<String> = elsewhere.iter().cloned().collect();
-    declared.extend(super::pyproject::declared(
-        input.pyproject.unwrap_or_default(),
-    ));
+    let (mut declared, hinted) = hints(input.files);
+    declared.extend(input.hints.iter().cloned());
+    declared.extend(elsewhere.iter().cloned());
+    declared.extend(super::pyproject::declared(toml));
+    let mut own = own(input);
+    own.retain(|name| !elsewhere.contains(name));
     let mut direct = Vec::new();
     for line in document.lines().iter().chain(development.lines()) {
         match &line.kind {
-            Kind::Requirement(requirement) => declared.push(requirement.name.clone()),
-            Kind::Direct(Some(name)) => direct.push(name.clone()),
+            Kind::Requirement(requirement) => {
+                own.remove(&normal(&requirement.name));
+                declared.push(requirement.name.clone());
+            }
+            Kind::Direct(Some(name)) => {
+                own.remove(&normal(name));
+                direct.push(name.clone());
+            }
             _ => {}
         }
     }
-    let resolver = Resolver::new(input.settings, input.environment, declared, direct);
-    let needs = needs(input.files, &project, &resolver, input.settings);
+    let resolver = Resolver::new(input.settings, input.environment, declared, direct)
+        .hinted(hinted)
+        .owned(own);
+    let needs = needs(
+        input.files,
+        &project,
+        &resolver,
+        input.settings,
+        input.pythons,
+    );
     let mut plan = Plan {
         needs,
         ..Plan::default()
@@ -100,6 +127,62 @@ pub fn plan(input: &Input) -> Plan {
     plan.development(input, development);
     plan.pyproject(input);
     plan
+}
+
+/// The normal names that the project's own distribution is given. One that `map` names is a person's word that it
+/// is another's.
+fn own(input: &Input) -> BTreeSet<String> {
+    let said = [
+        input.pyproject.and_then(super::pyproject::own),
+        input.setup.and_then(super::declared::own),
+        input.script.and_then(super::declared::own_of_script),
+    ];
+    let names = said.into_iter().flatten().map(|name| normal(&name));
+    let mapped = |name: &String| {
+        input
+            .settings
+            .map
+            .values()
+            .any(|other| normal(other) == *name)
+    };
+    names.filter(|name| !mapped(name)).collect()
+}
+
+/// What files say about where modules lie; `roots` are folders that pyproject.toml or setup.cfg names.
+fn said<'i>(files: &'i [File], roots: &'i [String]) -> Said<'i> {
+    let mut said = Said::default();
+    for file in files {
+        let path = file.path.as_str();
+        let (folders, roots) = (&file.scan.folders, &file.scan.roots);
+        said.folders
+            .extend(folders.iter().map(|text| (path, text.as_str(), false)));
+        said.folders
+            .extend(roots.iter().map(|text| (path, text.as_str(), true)));
+        if file.scan.namespace && path.ends_with("__init__.py") {
+            said.namespaces.insert(path);
+        }
+    }
+    said.folders.extend(
+        roots
+            .iter()
+            .map(|root| ("pyproject.toml", root.as_str(), true)),
+    );
+    said
+}
+
+/// What the code itself installs: names, and by normal name what it installs from elsewhere.
+fn hints(files: &[File]) -> (Vec<String>, BTreeMap<String, String>) {
+    let (mut names, mut elsewhere) = (Vec::new(), BTreeMap::new());
+    for text in files.iter().flat_map(|file| &file.scan.installs) {
+        match Document::parse(text).lines().first().map(|line| &line.kind) {
+            Some(Kind::Requirement(requirement)) => names.push(requirement.name.clone()),
+            Some(Kind::Direct(Some(name))) => {
+                elsewhere.insert(normal(name), text.clone());
+            }
+            _ => {}
+        }
+    }
+    (names, elsewhere)
 }
 
 /// The normal names that the included files declare.
@@ -154,6 +237,12 @@ impl Plan {
             new: document.render(),
             changes,
         });
+    }
+
+    /// Whether only tests and documentation import the distribution `name`.
+    pub fn is_development(&self, name: &str) -> bool {
+        let need = self.needs.distributions.get(&normal(name));
+        need.is_some_and(|need| need.class == Class::Development)
     }
 
     /// A declared distribution that nothing knows may be what an import without a provider needs: it stays.
@@ -217,6 +306,7 @@ impl Plan {
 
 fn wanted(name: &str, environment: &Environment) -> Wanted {
     let version = environment.get(name).map(|found| found.version.clone());
+    let version = version.filter(|version| !version.is_empty());
     Wanted {
         name: name.into(),
         version,

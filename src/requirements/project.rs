@@ -1,6 +1,6 @@
 //! What a project's own files provide: which imports are local.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// What may stand behind an import, seen from one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,8 +23,18 @@ pub struct Project {
     folders: HashSet<String>,
     /// Folders that are on the path of every file.
     roots: BTreeSet<String>,
-    /// Every last component of a module, package or folder.
-    names: HashSet<String>,
+    /// Every last component of a module, package or folder, and how many have it.
+    names: HashMap<String, usize>,
+}
+
+/// What the files of a project say about where modules lie.
+#[derive(Debug, Default)]
+pub struct Said<'p> {
+    /// Texts that a file writes where it changes `sys.path`: the file's path, the text, and whether it stands on
+    /// the line that does.
+    pub folders: Vec<(&'p str, &'p str, bool)>,
+    /// Files `__init__.py` that only join a namespace.
+    pub namespaces: HashSet<&'p str>,
 }
 
 /// `a/b` of `a/b/c`; empty for a file at the top.
@@ -76,12 +86,8 @@ fn module_path(path: &str) -> Option<&str> {
 }
 
 impl Project {
-    /// The project of all `paths`. `folders` are texts that a file writes where it changes `sys.path`, each with
-    /// that file's path.
-    pub fn new<'p>(
-        paths: impl IntoIterator<Item = &'p str>,
-        folders: impl IntoIterator<Item = (&'p str, &'p str)>,
-    ) -> Self {
+    /// The project of all `paths`.
+    pub fn new<'p>(paths: impl IntoIterator<Item = &'p str>, said: &Said<'p>) -> Self {
         let mut project = Project::default();
         project.roots.extend([String::new(), "src".into()]);
         for path in paths {
@@ -90,43 +96,52 @@ impl Project {
                 project.roots.insert(join(parent(path), "src"));
             }
             if let Some(module) = module_path(path) {
-                project.add(module);
+                project.add(module, said.namespaces.contains(path));
             }
         }
-        for (file, text) in folders {
-            project.add_root(file, text);
+        for (file, text, exact) in &said.folders {
+            project.add_root(file, text, *exact);
         }
         project
     }
 
-    fn add(&mut self, module: &str) {
+    fn add(&mut self, module: &str, namespace: bool) {
         let mut folder = parent(module);
         let name = file_name(module);
         if name == "__init__" {
-            self.packages.insert(folder.into());
+            if !namespace {
+                self.packages.insert(folder.into());
+            }
         } else {
             self.modules.insert(module.into());
-            self.names.insert(name.into());
+            self.count(name);
         }
         while !folder.is_empty() && self.folders.insert(folder.into()) {
-            self.names.insert(file_name(folder).into());
+            self.count(file_name(folder));
             folder = parent(folder);
         }
     }
 
-    /// `text` names a folder below the file's folder or one above it.
-    fn add_root(&mut self, file: &str, text: &str) {
-        if text.starts_with('.') && text.chars().all(|c| matches!(c, '.' | '/')) {
-            return;
-        }
+    fn count(&mut self, name: &str) {
+        *self.names.entry(name.into()).or_default() += 1;
+    }
+
+    /// `text` names a folder below the file's folder or one above it. A package is seldom put on the path: it is
+    /// only with `exact`, when the text stands where the path is changed.
+    fn add_root(&mut self, file: &str, text: &str, exact: bool) {
         // Most texts of such a file name nothing here.
-        if !self.names.contains(file_name(text.trim_end_matches('/'))) {
+        if text == ".."
+            || !self
+                .names
+                .contains_key(file_name(text.trim_end_matches('/')))
+        {
             return;
         }
         let mut folder = parent(file);
         loop {
             if let Some(root) = resolve(folder, text)
                 && self.folders.contains(&root)
+                && (exact || !self.packages.contains(&root))
             {
                 self.roots.insert(root);
             }
@@ -148,9 +163,9 @@ impl Project {
         climbs: bool,
     ) -> Local {
         let top = module.split('.').next().unwrap_or_default();
-        if !self.names.contains(top) {
+        let Some(count) = self.names.get(top) else {
             return Local::No;
-        }
+        };
         let folder = parent(path);
         let in_package = self.packages.contains(folder);
         let own = file_name(path)
@@ -178,11 +193,15 @@ impl Project {
         let mut above = folder;
         while climbs && !above.is_empty() {
             above = parent(above);
-            if on_path(above) {
+            if !self.packages.contains(above) && on_path(above) {
                 return Local::Yes;
             }
         }
-        Local::Maybe
+        // A file in a package does not mean itself.
+        match own && in_package && *count == 1 {
+            true => Local::No,
+            false => Local::Maybe,
+        }
     }
 
     /// Whether the folder `root`, when it is on the path, provides the module to the file `path`.
@@ -211,10 +230,10 @@ impl Project {
 pub fn is_development(path: &str) -> bool {
     let name = file_name(path);
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-    parent(path)
-        .split('/')
-        .any(|folder| matches!(folder, "test" | "tests" | "testing" | "doc" | "docs"))
-        || matches!(name, "conftest.py" | "setup.py" | "noxfile.py")
+    parent(path).split('/').any(|folder| {
+        let names = ["test", "tests", "testing", "doc", "docs"];
+        names.iter().any(|name| folder.eq_ignore_ascii_case(name))
+    }) || matches!(name, "conftest.py" | "setup.py" | "noxfile.py")
         || stem.starts_with("test_")
         || stem.ends_with("_test")
 }
@@ -230,7 +249,8 @@ mod tests {
             .filter(|n| !n.is_empty())
             .map(String::from)
             .collect();
-        Project::new(paths.iter().copied(), []).local(file, module, &names, false, false)
+        Project::new(paths.iter().copied(), &Said::default())
+            .local(file, module, &names, false, false)
     }
 
     #[test]
@@ -254,7 +274,7 @@ mod tests {
             ("run.py", "datasets:load_dataset", Local::Maybe),
             ("run.py", "datasets", Local::Yes),
             ("datasets/loader.py", "datasets", Local::Maybe),
-            ("pkg/redis.py", "redis", Local::Maybe),
+            ("pkg/redis.py", "redis", Local::No),
             ("pkg/main.py", "redis", Local::Maybe),
             ("scripts/run.py", "helper", Local::Yes),
             ("run.py", "helper", Local::Maybe),
@@ -273,9 +293,42 @@ mod tests {
             "lib/fast_rcnn/config.py",
             "lib/utils/__init__.py",
         ];
-        let project = Project::new(paths, [("tools/_init_paths.py", "lib")]);
+        let said = Said {
+            folders: vec![("tools/_init_paths.py", "lib", false)],
+            ..Said::default()
+        };
+        let project = Project::new(paths, &said);
         let yes = project.local("tools/train.py", "fast_rcnn.config", &[], false, false);
         assert_eq!(yes, Local::Yes);
+    }
+
+    #[test]
+    fn a_package_is_on_the_path_only_when_it_is_put_there() {
+        let paths = ["a/__init__.py", "a/redis/__init__.py", "run.py"];
+        for (exact, expected) in [(false, Local::Maybe), (true, Local::Yes)] {
+            let said = Said {
+                folders: vec![("run.py", "a", exact)],
+                ..Said::default()
+            };
+            let project = Project::new(paths, &said);
+            assert_eq!(
+                project.local("a/x.py", "redis", &[], false, false),
+                expected
+            );
+        }
+    }
+
+    #[test]
+    fn an_old_namespace_is_no_package() {
+        let paths = ["azure/__init__.py", "azure/mine/__init__.py"];
+        let said = Said {
+            namespaces: HashSet::from(["azure/__init__.py"]),
+            ..Said::default()
+        };
+        let project = Project::new(paths, &said);
+        let local = |module: &str| project.local("run.py", module, &[], false, false);
+        assert_eq!(local("azure.mine.core"), Local::Yes);
+        assert_eq!(local("azure.core"), Local::Maybe);
     }
 
     #[test]
@@ -287,6 +340,7 @@ mod tests {
             "test_a.py",
             "a/b_test.py",
             "x/setup.py",
+            "Tests/a.py",
         ] {
             assert!(is_development(path), "{path}");
         }

@@ -27,7 +27,48 @@ pub fn declared(text: &str) -> Vec<String> {
     for table in tables.into_iter().flatten().filter_map(Item::as_table_like) {
         found.extend(table.iter().flat_map(|(_, list)| strings(list)));
     }
-    found.iter().filter_map(|text| name(text)).collect()
+    let mut names: Vec<String> = found.iter().filter_map(|text| name(text)).collect();
+    let tool = document.get("tool").and_then(|tool| tool.get("poetry"));
+    names.extend(tool.into_iter().flat_map(poetry));
+    names
+}
+
+/// The keys of Poetry's tables, less `python`.
+fn poetry(tool: &Item) -> Vec<String> {
+    let groups = tool.get("group").and_then(Item::as_table_like);
+    let groups = groups
+        .into_iter()
+        .flat_map(|groups| groups.iter().map(|(_, group)| group.get("dependencies")));
+    let own = ["dependencies", "dev-dependencies"].map(|key| tool.get(key));
+    let tables = own
+        .into_iter()
+        .chain(groups)
+        .flatten()
+        .filter_map(Item::as_table_like);
+    let keys = tables.flat_map(|table| {
+        table
+            .iter()
+            .map(|(key, _)| key.to_string())
+            .collect::<Vec<_>>()
+    });
+    keys.filter(|key| key != "python" && super::name::is_valid(key))
+        .collect()
+}
+
+/// The names in the text of a Pipfile.
+pub fn pipfile(text: &str) -> Vec<String> {
+    let Ok(document) = text.parse::<DocumentMut>() else {
+        return Vec::new();
+    };
+    let tables = ["packages", "dev-packages"].map(|key| document.get(key));
+    let tables = tables.into_iter().flatten().filter_map(Item::as_table_like);
+    let keys = tables.flat_map(|table| {
+        table
+            .iter()
+            .map(|(key, _)| key.to_string())
+            .collect::<Vec<_>>()
+    });
+    keys.filter(|key| super::name::is_valid(key)).collect()
 }
 
 /// The `requires-python` of the project.
@@ -35,6 +76,50 @@ pub fn requires_python(text: &str) -> Option<String> {
     let document = text.parse::<DocumentMut>().ok()?;
     let value = document.get("project")?.get("requires-python")?;
     value.as_str().map(str::to_string)
+}
+
+/// The name of the project's own distribution.
+pub fn own(text: &str) -> Option<String> {
+    let document = text.parse::<DocumentMut>().ok()?;
+    let poetry = || document.get("tool")?.get("poetry")?.get("name");
+    let standard = || document.get("project")?.get("name");
+    let name = standard().or_else(poetry)?;
+    name.as_str().map(str::to_string)
+}
+
+/// The folders in which the packages lie, as setuptools, Poetry, PDM, Hatch and maturin are told.
+pub fn roots(text: &str) -> Vec<String> {
+    let Ok(document) = text.parse::<DocumentMut>() else {
+        return Vec::new();
+    };
+    let at = |path: &[&str]| {
+        path.iter()
+            .try_fold(document.as_item(), |item, key| item.get(key))
+    };
+    let mut found = at(&["tool", "setuptools", "packages", "find", "where"])
+        .map(strings)
+        .unwrap_or_default();
+    let one = |item: &Item| item.as_str().map(str::to_string);
+    let folders = [
+        &["tool", "setuptools", "package-dir", ""][..],
+        &["tool", "pdm", "build", "package-dir"],
+        &["tool", "maturin", "python-source"],
+    ];
+    found.extend(
+        folders
+            .into_iter()
+            .filter_map(|path| at(path).and_then(one)),
+    );
+    let poetry = at(&["tool", "poetry", "packages"]).and_then(Item::as_array);
+    let tables = poetry
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_inline_table);
+    found.extend(tables.filter_map(|table| Some(table.get("from")?.as_str()?.to_string())));
+    let wheel = at(&["tool", "hatch", "build", "targets", "wheel", "packages"]).map(strings);
+    let above = |path: String| path.rsplit_once('/').map(|(folder, _)| folder.to_string());
+    found.extend(wheel.into_iter().flatten().filter_map(above));
+    found
 }
 
 /// Makes `[project] dependencies` list `wanted`, with its formatting kept. Versions that a person allows and that
@@ -186,10 +271,35 @@ mod tests {
     }
 
     #[test]
+    fn every_builder_names_its_folders() {
+        for (text, expected) in [
+            (
+                "[tool.setuptools.packages.find]\nwhere = ['python']\n",
+                "python",
+            ),
+            ("[tool.setuptools]\npackage-dir = { '' = 'lib' }\n", "lib"),
+            (
+                "[tool.poetry]\npackages = [{ include = 'x', from = 'code' }]\n",
+                "code",
+            ),
+            (
+                "[tool.hatch.build.targets.wheel]\npackages = ['py/x']\n",
+                "py",
+            ),
+            ("[tool.maturin]\npython-source = 'python'\n", "python"),
+        ] {
+            assert_eq!(roots(text), [expected], "{text}");
+        }
+        assert!(roots("[").is_empty());
+    }
+
+    #[test]
     fn every_list_is_read() {
         let text = "[project]\ndependencies = [\"numpy>=1\", \"x @ git+https://h/y\"]\n\
                     [project.optional-dependencies]\ntest = [\"pytest\"]\n[dependency-groups]\ndev = [\"ruff\", {include-group = \"a\"}]\n";
         assert_eq!(declared(text), ["numpy", "x", "pytest", "ruff"]);
+        let text = "[tool.poetry.dependencies]\npython = '^3.9'\nnumpy = '*'\n[tool.poetry.group.dev.dependencies]\npytest = { version = '8' }\n";
+        assert_eq!(declared(text), ["numpy", "pytest"]);
         assert!(declared("[").is_empty());
     }
 }

@@ -1,14 +1,16 @@
 //! Import name to distribution: what a person says, what is installed, what is declared, what a table knows.
 //! Nothing is guessed, since a guessed name can be somebody's malicious package.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::Settings;
 use super::environment::{Environment, Installed};
 use super::name::normal;
-use super::{Settings, tables};
+use super::tables::{self, Row};
 
 /// What provides an import.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Answer {
     /// The distribution of that name.
     Distribution(String),
@@ -26,6 +28,12 @@ pub struct Resolver<'r> {
     declared: BTreeMap<String, String>,
     /// Normal names of distributions that are declared by a URL or a path.
     direct: BTreeSet<String>,
+    /// Normal name to the URL from which the code itself installs it.
+    hinted: BTreeMap<String, String>,
+    /// Normal names of the project's own distribution.
+    own: BTreeSet<String>,
+    /// What the tables say of the names that were looked up: most of them are the beginnings of many imports.
+    rows: RefCell<HashMap<String, Row>>,
 }
 
 /// `a.b.c`, `a.b`, `a`.
@@ -53,7 +61,22 @@ impl<'r> Resolver<'r> {
             environment,
             declared,
             direct,
+            hinted: BTreeMap::new(),
+            own: BTreeSet::new(),
+            rows: RefCell::default(),
         }
+    }
+
+    /// The same, that knows the URLs from which notebooks install distributions, by normal name.
+    #[must_use]
+    pub fn hinted(self, hinted: BTreeMap<String, String>) -> Self {
+        Resolver { hinted, ..self }
+    }
+
+    /// The same for a project whose own distribution has one of the normal names `own`: it never requires itself.
+    #[must_use]
+    pub fn owned(self, own: BTreeSet<String>) -> Self {
+        Resolver { own, ..self }
     }
 
     /// What provides `import MODULE` (no `names`) or `from MODULE import NAMES`, by the part of the dotted name
@@ -78,17 +101,34 @@ impl<'r> Resolver<'r> {
     }
 
     fn dotted(&self, module: &str) -> (String, Answer) {
-        let sources = [Self::said, Self::installed, Self::declared, Self::known];
-        for source in sources {
-            if let Some((key, answer)) = source(self, module) {
-                return (key.to_string(), answer);
-            }
-        }
+        let sources = [Self::said, Self::installed, Self::listed];
+        let found = sources.iter().find_map(|source| source(self, module));
         let top = module.split('.').next().unwrap_or(module);
-        (
-            top.into(),
-            Answer::Nothing("no distribution of this name is known to provide it".into()),
-        )
+        let (key, answer) = found.unwrap_or_else(|| {
+            let unknown = || "no distribution of this name is known to provide it".into();
+            (top, Answer::Nothing(self.hint(top).unwrap_or_else(unknown)))
+        });
+        let provider = match &answer {
+            Answer::Distribution(name) => name.as_str(),
+            _ => top,
+        };
+        match self.is_own(provider) {
+            true => (key.into(), Answer::Nobody),
+            false => (key.into(), answer),
+        }
+    }
+
+    /// Whether `name` is the project's own distribution, whose modules may be built rather than tracked.
+    fn is_own(&self, name: &str) -> bool {
+        !self.own.is_empty() && self.own.contains(&normal(name))
+    }
+
+    /// What a notebook's own `pip install URL` says about an import that nothing else provides.
+    fn hint(&self, module: &str) -> Option<String> {
+        let url = self.hinted.get(&normal(module))?;
+        Some(format!(
+            "the code installs it from {url}; add the line `{module} @ {url}`"
+        ))
     }
 
     /// `ignore` and `map`.
@@ -111,10 +151,20 @@ impl<'r> Resolver<'r> {
         })
     }
 
+    fn row(&self, module: &str) -> Row {
+        if let Some(row) = self.rows.borrow().get(module) {
+            return row.clone();
+        }
+        let row = tables::row(module);
+        self.rows.borrow_mut().insert(module.into(), row.clone());
+        row
+    }
+
     /// Of several installed distributions with one module: the declared one, the one a table puts first, the one
     /// of the module's name, the first by name.
     fn choose<'i>(&self, module: &str, providers: &[&'i Installed]) -> Option<&'i Installed> {
-        let known: Vec<_> = tables::providers(module).into_iter().map(normal).collect();
+        let known = self.row(module).providers.into_iter();
+        let known: Vec<_> = known.map(|name| normal(&name)).collect();
         let rank = |found: &Installed| {
             let name = normal(&found.name);
             let place = known
@@ -155,14 +205,29 @@ impl<'r> Resolver<'r> {
             .unwrap_or_else(|| name.into())
     }
 
+    /// What is declared, or else what a table knows. That `Zope` is declared says nothing about `zope.component`,
+    /// of which a table knows more than the first name.
+    fn listed<'m>(&self, module: &'m str) -> Option<(&'m str, Answer)> {
+        match (self.declared(module), self.known(module)) {
+            (Some((top, _)), Some((part, answer)))
+                if !top.contains('.')
+                    && part.contains('.')
+                    && matches!(answer, Answer::Distribution(_)) =>
+            {
+                Some((part, answer))
+            }
+            (declared, known) => declared.or(known),
+        }
+    }
+
     /// A distribution that the project declares: of the module's own name, or one that a table knows.
     fn declared<'m>(&self, module: &'m str) -> Option<(&'m str, Answer)> {
         prefixes(module).find_map(|prefix| {
             let own = normal(&prefix.replace('.', "-"));
-            let known = tables::providers(prefix).into_iter().map(normal);
-            let trapped = tables::trap(prefix).is_some();
+            let row = self.row(prefix);
+            let known = row.providers.iter().map(|name| normal(name));
             let name = known.chain([own]).find(|name| {
-                self.direct.contains(name) || !trapped && self.declared.contains_key(name)
+                self.direct.contains(name) || row.trap.is_none() && self.declared.contains_key(name)
             })?;
             let name = self.declared.get(&name).cloned().unwrap_or(name);
             Some((prefix, Answer::Distribution(name)))
@@ -172,18 +237,20 @@ impl<'r> Resolver<'r> {
     /// What the bundled tables know.
     fn known<'m>(&self, module: &'m str) -> Option<(&'m str, Answer)> {
         prefixes(module).find_map(|prefix| {
-            if let Some(reason) = tables::trap(prefix) {
-                return Some((prefix, Answer::Nothing(reason.into())));
+            let row = self.row(prefix);
+            if let Some(reason) = row.trap {
+                let reason = self.hint(prefix).unwrap_or_else(|| reason.into());
+                return Some((prefix, Answer::Nothing(reason)));
             }
-            let mut providers = tables::providers(prefix);
+            let mut providers = row.providers;
             if providers.is_empty() {
-                providers = tables::providers(without_version(prefix)?);
+                providers = self.row(without_version(prefix)?).providers;
             }
             let installed = providers
                 .iter()
                 .find(|name| self.environment.get(name).is_some());
             let name = installed.or(providers.first())?;
-            Some((prefix, Answer::Distribution((*name).into())))
+            Some((prefix, Answer::Distribution(name.clone().into_owned())))
         })
     }
 }
@@ -246,6 +313,18 @@ mod tests {
         assert_eq!(
             answers("mpl_toolkits.mplot3d:Axes3D", &[], &[], &[]),
             ["matplotlib"]
+        );
+    }
+
+    #[test]
+    fn a_namespace_is_not_its_namesake() {
+        assert_eq!(
+            answers("zope.component:getUtility", &["Zope"], &[], &[]),
+            ["zope.component"]
+        );
+        assert_eq!(
+            answers("mpl_toolkits.basemap", &["mpl_toolkits"], &[], &[]),
+            ["basemap"]
         );
     }
 

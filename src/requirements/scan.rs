@@ -5,11 +5,15 @@
 //! answer, does not recurse, takes linear time, and goes on behind a mistake, so Python 2 and broken files count
 //! too. That it finds what a full parser finds is tested file by file (`tests/requirements_scan.rs`).
 //!
-//! It reads bytes, not text: every source encoding of PEP 263 that holds ASCII works as it is.
+//! It reads bytes, not text: every source encoding of PEP 263 that holds ASCII works as it is; the few in which a
+//! byte of a longer character can look like ASCII are decoded first.
 
+mod encoding;
 mod header;
 mod import;
+mod install;
 mod lex;
+mod paths;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +23,7 @@ pub enum Guard {
     /// The program fails without it.
     Plain,
     /// Inside `try … except ImportError`, `if TYPE_CHECKING`, a check of the platform, the version of Python or of
-    /// whether something is there; or named by `importlib.import_module("x")`.
+    /// whether something is there; or named by `importlib.import_module("x")` outside of an f-string.
     Guarded,
 }
 
@@ -57,9 +61,18 @@ pub struct Scan {
     /// The file is Python 2, where a package's files import each other without dots.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub legacy: bool,
-    /// The texts of a file that changes `sys.path`, or that tells a packager where the packages lie.
+    /// The texts that look like paths, of a file that changes `sys.path` or tells a packager where the packages lie.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub folders: Vec<String>,
+    /// Those of them on the very line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roots: Vec<String>,
+    /// The file only says that its folder is a part of a namespace (pkgutil's and pkg_resources' way, before PEP 420).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub namespace: bool,
+    /// What it asks pip or conda to install (`%pip install x`, PEP 723): requirements and URLs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub installs: Vec<String>,
     /// Calls that load a distribution by name at run time (pandas' `read_excel`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<Call>,
@@ -76,15 +89,25 @@ pub struct Call {
 
 /// Reads the imports of `source`. With `notebook`, it is a cell, in which lines may be magics or shell commands.
 pub fn scan(source: &[u8], notebook: bool) -> Scan {
+    let decoded = encoding::decode(source);
+    let source = decoded.as_deref().unwrap_or(source);
     let mut scanner = Scanner::new(source, notebook);
     if let Some(message) = refuse(source) {
         scanner.problem(0, message);
         return scanner.scan;
     }
     scanner.run();
-    scanner.scan.folders = folders(source);
+    if let Some(at) = memchr::memchr(0, source) {
+        scanner.problem(at, "a NUL byte, which Python does not read");
+    }
     scanner.calls();
-    scanner.scan
+    let mut scan = scanner.scan;
+    (scan.folders, scan.roots) = paths::folders(source);
+    scan.namespace = paths::is_namespace(source);
+    if !notebook {
+        scan.installs = install::script(source);
+    }
+    scan
 }
 
 /// Why `source` is not read at all.
@@ -93,36 +116,6 @@ fn refuse(source: &[u8]) -> Option<&'static str> {
         return Some("is UTF-16, which Python does not read");
     }
     None
-}
-
-/// The short texts that look like paths in a file that changes `sys.path`.
-fn folders(source: &[u8]) -> Vec<String> {
-    if memchr::memmem::find(source, b"sys.path").is_none() {
-        return Vec::new();
-    }
-    let mut found = Vec::new();
-    let mut rest = source;
-    while let Some(open) = memchr::memchr2(b'"', b'\'', rest) {
-        let quote = rest[open];
-        rest = &rest[open + 1..];
-        let Some(end) = memchr::memchr2(quote, b'\n', rest) else {
-            break;
-        };
-        let text = &rest[..end];
-        let path = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'/');
-        if (1..=100).contains(&end) && text.iter().all(path) && rest[end] == quote {
-            found.push(String::from_utf8_lossy(text).into_owned());
-        }
-        rest = &rest[end + 1..];
-        if found.len() == 200 {
-            break;
-        }
-    }
-    found.sort();
-    found.dedup();
-    // The file's own folder and those above it: `os.path.dirname(__file__)`, `Path(__file__).parent`.
-    found.push("..".into());
-    found
 }
 
 /// A block that decides whether the imports in it have to work.
@@ -156,6 +149,8 @@ struct Scanner<'s> {
     at: usize,
     notebook: bool,
     frames: Vec<Frame>,
+    /// What the file calls the checks that it imports.
+    checks: Vec<(&'s [u8], header::Check)>,
     /// How far lines have been counted, and the line there.
     counted: (usize, u32),
     /// An f-string that cannot be read as PEP 701 says: from there on they are plain strings.
@@ -177,6 +172,7 @@ impl<'s> Scanner<'s> {
             at,
             notebook,
             frames: Vec::new(),
+            checks: Vec::new(),
             counted: (0, 1),
             plain_strings: false,
             scan: Scan::default(),
@@ -188,7 +184,7 @@ impl<'s> Scanner<'s> {
             let indent = self.indentation();
             match self.peek(0) {
                 Some(b'\n' | b'\r' | b'#') | None => self.skip_line(),
-                Some(b'%' | b'!' | b'?') if self.notebook => self.skip_magic(),
+                Some(b'%' | b'!' | b'?') if self.notebook => self.magic(),
                 Some(_) => self.logical_line(indent),
             }
         }
@@ -304,7 +300,7 @@ impl<'s> Scanner<'s> {
                 end: None,
             },
             (b"with" | b"async", _) if header::suppresses(self.source, self.at) => Block::With,
-            (b"if", _) => match header::condition(self.source, self.at + 2) {
+            (b"if", _) => match header::condition(self.source, self.at + 2, &self.checks) {
                 Some(branch) => Block::If {
                     guarded: branch.body,
                     rest: branch.rest,
@@ -330,7 +326,7 @@ impl<'s> Scanner<'s> {
                 return;
             }
             (b"elif", own) => {
-                let branch = header::condition(self.source, self.at + 4);
+                let branch = header::condition(self.source, self.at + 4, &self.checks);
                 match (own.map(|frame| &mut frame.kind), branch) {
                     (Some(Block::If { guarded, rest }), branch) => {
                         *guarded = *rest || branch.is_some_and(|b| b.body);

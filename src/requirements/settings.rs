@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
+use documented::DocumentedFields;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Error, Result};
 
 /// The `[requirements]` table; every key may be left out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// The file that is kept up to date, relative to the top of the repository.
@@ -19,6 +20,9 @@ pub struct Settings {
     pub dev_file: Option<String>,
     /// Files that do not count, in gitignore syntax.
     pub exclude: Vec<String>,
+    /// Files that are test or documentation code beside those that are by their names, in gitignore syntax; `!`
+    /// takes out.
+    pub development: Vec<String>,
     /// How a version is written.
     pub pin: Pin,
     /// What the pre-commit hook does.
@@ -36,8 +40,9 @@ pub struct Settings {
 }
 
 /// How the version of a requirement is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
 #[serde(rename_all = "kebab-case")]
+#[documented_fields(rename_all = "kebab-case")]
 pub enum Pin {
     /// `==`: what is installed here.
     #[default]
@@ -51,8 +56,9 @@ pub enum Pin {
 }
 
 /// What the pre-commit hook does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
 #[serde(rename_all = "kebab-case")]
+#[documented_fields(rename_all = "kebab-case")]
 pub enum Hook {
     /// Bring the file up to date and add it to the commit.
     #[default]
@@ -64,8 +70,9 @@ pub enum Hook {
 }
 
 /// Which guarded imports (`try … except ImportError` and the like) are listed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
 #[serde(rename_all = "kebab-case")]
+#[documented_fields(rename_all = "kebab-case")]
 pub enum Optional {
     /// Those that are installed here, or declared already.
     #[default]
@@ -82,6 +89,7 @@ impl Default for Settings {
             file: "requirements.txt".into(),
             dev_file: None,
             exclude: Vec::new(),
+            development: Vec::new(),
             pin: Pin::default(),
             hook: Hook::default(),
             optional: Optional::default(),
@@ -120,6 +128,13 @@ impl Settings {
                     .hint("mend the [requirements] table, or commit with --no-verify")
             })
     }
+}
+
+/// The `python` of the `[environment]` table of the text of an `agile.toml`.
+pub fn environment_python(text: &str) -> Option<String> {
+    let table = text.parse::<toml::Table>().ok()?;
+    let python = table.get("environment")?.get("python")?;
+    python.as_str().map(str::to_string)
 }
 
 fn count_lines(text: &str, end: usize) -> usize {
@@ -194,6 +209,7 @@ mod tests {
             file = "deploy/requirements.txt"
             dev_file = "requirements-dev.txt"
             exclude = ["docs/"]
+            development = ["bench/"]
             pin = "compatible"
             hook = "check"
             optional = "all"

@@ -1,17 +1,40 @@
 //! The bundled tables: tab-separated text, sorted by its first column, searched where it lies in the binary.
 //!
-//! Nothing is parsed when the program starts. `script/requirements-tables` builds the generated ones; each file
-//! states its sources and their licences.
+//! Nothing is parsed when the program starts; the large ones are packed until a name is looked for there.
+//! `script/requirements-tables` builds the generated ones; each file states its sources and their licences.
 
-use super::name::normal;
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::io::Read;
+use std::sync::LazyLock;
 
-const CURATED: &str = include_str!("tables/curated.tsv");
-const MODULES: &str = include_str!("tables/modules.tsv");
+use flate2::read::DeflateDecoder;
+
+use super::name::{is_normal, normal};
+
 const TRAPS: &str = include_str!("tables/traps.tsv");
 const COMPANIONS: &str = include_str!("tables/companions.tsv");
 const STDLIB: &str = include_str!("tables/stdlib.tsv");
 
-/// The row of `table` whose first column is `key`.
+/// A table that `build.rs` packs.
+macro_rules! packed {
+    ($name:literal) => {
+        LazyLock::new(|| unpack(include_bytes!(concat!(env!("OUT_DIR"), "/", $name))))
+    };
+}
+
+static CURATED: LazyLock<String> = packed!("curated.tsv");
+static MODULES: LazyLock<String> = packed!("modules.tsv");
+
+fn unpack(packed: &[u8]) -> String {
+    let mut text = String::new();
+    DeflateDecoder::new(packed)
+        .read_to_string(&mut text)
+        .expect("it is what this very build has packed, and a test reads all of it");
+    text
+}
+
+/// What `table` says of `key`, its first column; empty when that is its only one.
 fn find<'t>(table: &'t str, key: &str) -> Option<&'t str> {
     let bytes = table.as_bytes();
     let (mut low, mut high) = (0, bytes.len());
@@ -37,30 +60,54 @@ fn find<'t>(table: &'t str, key: &str) -> Option<&'t str> {
     None
 }
 
-/// The distributions that provide the import name `module` (dotted or not), best first; empty when no table
-/// knows one.
-pub fn providers(module: &str) -> Vec<&'static str> {
-    if find(TRAPS, module).is_some() {
-        return Vec::new();
+/// What the tables say of an import name.
+#[derive(Clone, Debug, Default)]
+pub struct Row {
+    /// Why no table resolves it.
+    pub trap: Option<&'static str>,
+    /// The distributions that provide it, best first; empty when no table knows one.
+    pub providers: Vec<Cow<'static, str>>,
+}
+
+/// What the tables say of the import name `module`, dotted or not.
+pub fn row(module: &str) -> Row {
+    let trap = find(TRAPS, module);
+    let known = match trap {
+        Some(_) => None,
+        None => find(&CURATED, module).or_else(|| find(&MODULES, module)),
+    };
+    let providers = known.map(|names| distributions(module, names).collect());
+    Row {
+        trap,
+        providers: providers.unwrap_or_default(),
     }
-    find(CURATED, module)
-        .or_else(|| find(MODULES, module))
-        .map(|row| row.split('|').collect())
-        .unwrap_or_default()
+}
+
+/// The distributions of a row: those it names, else that of the module's own name.
+fn distributions<'n>(module: &str, names: &'n str) -> impl Iterator<Item = Cow<'n, str>> {
+    let own = names
+        .is_empty()
+        .then(|| Cow::Owned(module.replace(['_', '.'], "-")));
+    let named = names.split('|').filter(|name| !name.is_empty());
+    own.into_iter().chain(named.map(Cow::Borrowed))
 }
 
 /// Whether a table knows a module of the distribution whose normal name is `name`.
 pub fn is_provider(name: &str) -> bool {
-    let rows = [CURATED, MODULES].into_iter().flat_map(str::lines);
-    rows.filter(|line| !line.starts_with('#'))
-        .filter_map(|line| line.split_once('\t'))
-        .flat_map(|(_, names)| names.split('|'))
-        .any(|other| other.len() == name.len() && normal(other) == name)
-}
-
-/// Why the import name `module` is never resolved by a table.
-pub fn trap(module: &str) -> Option<&'static str> {
-    find(TRAPS, module)
+    static NAMES: LazyLock<HashSet<Cow<'static, str>>> = LazyLock::new(|| {
+        let rows = [CURATED.as_str(), MODULES.as_str()]
+            .into_iter()
+            .flat_map(str::lines);
+        rows.filter(|line| !line.starts_with('#'))
+            .map(|line| line.split_once('\t').unwrap_or((line, "")))
+            .flat_map(|(module, names)| distributions(module, names))
+            .map(|name| match is_normal(&name) {
+                true => name,
+                false => normal(&name).into(),
+            })
+            .collect()
+    });
+    NAMES.contains(name)
 }
 
 /// The calls that load a distribution by name at run time, and that distribution.
@@ -81,7 +128,13 @@ mod tests {
 
     #[test]
     fn every_row_is_found_and_the_tables_are_sorted() {
-        for table in [CURATED, MODULES, TRAPS, STDLIB, COMPANIONS] {
+        for table in [
+            CURATED.as_str(),
+            MODULES.as_str(),
+            TRAPS,
+            STDLIB,
+            COMPANIONS,
+        ] {
             let rows = || table.lines().filter(|line| !line.starts_with('#'));
             let keys: Vec<_> = rows()
                 .map(|line| line.split('\t').next().unwrap())
@@ -92,7 +145,8 @@ mod tests {
                 keys.windows(2).find(|p| p[0] >= p[1])
             );
             for (key, row) in keys.iter().zip(rows()) {
-                assert_eq!(find(table, key), row.split_once('\t').map(|(_, rest)| rest));
+                let rest = row.split_once('\t').map_or("", |(_, rest)| rest);
+                assert_eq!(find(table, key), Some(rest));
             }
             assert_eq!(find(table, "no_such_module_zq"), None);
         }
@@ -100,9 +154,15 @@ mod tests {
 
     #[test]
     fn known_names_are_right() {
-        assert_eq!(providers("cv2")[0], "opencv-python");
-        assert_eq!(providers("yaml"), ["PyYAML"]);
-        assert!(providers("clip").is_empty() && trap("clip").is_some());
+        assert_eq!(row("cv2").providers[0], "opencv-python");
+        assert_eq!(row("yaml").providers, ["PyYAML"]);
+        assert_eq!(row("requests").providers, ["requests"]);
+        assert_eq!(
+            row("google.cloud.bigtable").providers,
+            ["google-cloud-bigtable"]
+        );
+        assert!(is_provider("google-cloud-bigtable") && !is_provider("no-such-module-zq"));
+        assert!(row("clip").providers.is_empty() && row("clip").trap.is_some());
         assert_eq!(standard_library("tomllib"), Some("3.11-3.14"));
         assert_eq!(standard_library("urllib2"), Some("old"));
         assert_eq!(standard_library("numpy"), None);

@@ -1,15 +1,15 @@
 //! Where a run's results come to lie, and what lies there already.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::Path;
 
 use super::digest::Digest;
-use super::folder::{Folder, Found, Stamp, Way};
+use super::folder::{Folder, Found, Stamp, Way, part_name};
 use super::index::Index;
 use super::manifest::{File, Listing};
 use super::path::ResultPath;
-use super::plan::{self, GitParts};
+use super::plan::{self, GitParts, RunPlan};
 use crate::error::{Context as _, Error, Result};
 
 /// The folder `results/<run>/` of a work tree, held by this process while it lives.
@@ -17,17 +17,25 @@ pub struct Destination {
     pub(super) top: Folder,
     pub(super) index: Index,
     pub(super) name: String,
+    /// What interrupted fetches left of files, by what these will be.
+    parts: HashMap<Digest, u64>,
+    /// Whether nothing at all was in it when it was opened.
+    is_empty: bool,
 }
 
 /// What lies in a destination already, as far as a listing asks.
 #[derive(Clone, Debug, Default)]
 pub struct Local {
-    /// By path; what is not there is absent.
-    pub here: BTreeMap<ResultPath, Here>,
+    /// For each file of the listing, what is in its place; none for one that is not there, or beyond the end.
+    pub here: Vec<Option<Here>>,
+    /// What lies beside those that a person edited, by its path.
+    pub beside: BTreeMap<ResultPath, Here>,
     /// The parts of bare repositories among what lies there.
     pub git_parts: GitParts,
     /// Whether the file system takes `A` and `a` for one name.
     pub folds: bool,
+    /// The bytes that interrupted fetches left of files, by what the whole file will be.
+    pub parts: HashMap<Digest, u64>,
 }
 
 /// What lies in the place of one result.
@@ -46,6 +54,65 @@ pub enum Here {
     InTheWay,
 }
 
+/// What lies here of a run before its server is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing.
+    Nothing,
+    /// All that the server had when it was in this state, unless it was touched since; see [`untouched`].
+    Fetched(Digest),
+    /// Something.
+    Something,
+}
+
+impl Standing {
+    /// A first look; arguments as for [`Destination::open`].
+    pub fn of(root: &Path, run: &str, index: &Path) -> Self {
+        let entries = std::fs::read_dir(root.join("results").join(run));
+        match entries.map(|mut entries| entries.next().is_none()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Standing::Nothing,
+            Ok(true) => Standing::Nothing,
+            _ => Index::state(index).map_or(Standing::Something, Standing::Fetched),
+        }
+    }
+}
+
+/// How many files were fetched of a run, if each of them looks as it did then; arguments as for [`Destination::open`].
+pub fn untouched(root: &Path, run: &str, index: &Path) -> Option<u64> {
+    let name = format!("results/{run}");
+    let way = Folder::open(root).and_then(|root| root.descend(name.as_bytes(), false));
+    let Way::There(top) = way.ok()? else {
+        return None;
+    };
+    let (mut near, mut count) = (None, 0);
+    for (path, written) in Index::load(index).iter() {
+        let found = find(&top, path, &mut near).ok()?;
+        if found != Some(Found::Plain(written.stamp)) {
+            return None;
+        }
+        count += 1;
+    }
+    (count > 0).then_some(count)
+}
+
+/// What `path` is, or nothing where the way to it is blocked. `near` is the folder that was looked into last, with its
+/// path: the next file is often there too.
+fn find(
+    top: &Folder,
+    path: &ResultPath,
+    near: &mut Option<(Vec<u8>, Way)>,
+) -> io::Result<Option<Found>> {
+    let (folder, name) = path.split();
+    if near.as_ref().is_none_or(|(at, _)| at != folder) {
+        *near = Some((folder.to_vec(), top.descend(folder, false)?));
+    }
+    match near {
+        Some((_, Way::There(folder))) => folder.find(name).map(Some),
+        Some((_, Way::Blocked)) => Ok(None),
+        Some((_, Way::Missing)) | None => Ok(Some(Found::Nothing)),
+    }
+}
+
 impl Here {
     /// Whether it is a file with another content than a fetch brought.
     pub fn is_edited(&self) -> bool {
@@ -55,7 +122,7 @@ impl Here {
 
 impl Destination {
     /// Opens, and makes where it is missing, `results/<run>` in `root`, with its index in the file `index`
-    /// (`.git/agile/fetched/<run>.json`). What an interrupted fetch left half-written is removed.
+    /// (`.git/agile/fetched/<run>.index`). What an interrupted fetch left half-written is removed.
     ///
     /// # Errors
     /// [`Kind::Usage`](crate::error::Kind::Usage) when `run` is no run id, [`Kind::Step`](crate::error::Kind::Step)
@@ -82,13 +149,23 @@ impl Destination {
                     .hint("wait until it is done"),
             );
         }
-        let clean = top.remove_leftovers(plan::OURS);
-        clean.or_step(|| format!("cannot tidy {name}"))?;
+        let tidied = top.tidy().or_step(|| format!("cannot tidy {name}"))?;
+        let index = Index::load(index);
         Ok(Destination {
             top,
-            index: Index::load(index),
+            index,
             name,
+            parts: tidied.parts,
+            is_empty: tidied.is_empty,
         })
+    }
+
+    /// Removes what is left of files that are no longer wanted as they were.
+    pub(super) fn forget_parts(&mut self, plan: &RunPlan) -> io::Result<()> {
+        let resumed = plan.wanted.iter().filter(|wanted| wanted.offset > 0);
+        let kept: HashSet<Digest> = resumed.map(|wanted| plan.file(wanted).sha256).collect();
+        let mut stale = self.parts.keys().filter(|part| !kept.contains(part));
+        stale.try_for_each(|part| self.top.remove(&part_name(part)))
     }
 
     /// Looks at what lies in the places of `listing`. Reads and hashes every file that changed since it was
@@ -97,8 +174,23 @@ impl Destination {
     /// # Errors
     /// [`Kind::Step`](crate::error::Kind::Step) when a folder or file here cannot be read.
     pub fn look(&mut self, listing: &Listing) -> Result<Local> {
-        let mut local = Local::default();
+        let mut local = Local {
+            parts: self.parts.clone(),
+            ..Local::default()
+        };
         let name = self.name.clone();
+        if listing.contents.is_some() && !self.is_empty {
+            return Err(
+                Error::step(format!("something else wrote into {name} meanwhile"))
+                    .hint("run the command again"),
+            );
+        }
+        if self.is_empty {
+            local.folds = self
+                .folds()
+                .or_step(|| format!("cannot write into {name}"))?;
+            return Ok(local);
+        }
         self.look_around(listing, &mut local)
             .or_step(|| format!("cannot read {name}"))?;
         self.index.save()?;
@@ -106,17 +198,16 @@ impl Destination {
     }
 
     fn look_around(&mut self, listing: &Listing, local: &mut Local) -> io::Result<()> {
+        let mut near = None;
         for file in &listing.files {
-            let here = self.look_at(&file.path, file)?;
+            let here = self.look_at(&file.path, file, &mut near)?;
             if here.is_some_and(|here| here.is_edited())
                 && let Ok(beside) = file.path.beside()
-                && let Some(found) = self.look_at(&beside, file)?
+                && let Some(found) = self.look_at(&beside, file, &mut near)?
             {
-                local.here.insert(beside, found);
+                local.beside.insert(beside, found);
             }
-            local
-                .here
-                .extend(here.map(|here| (file.path.clone(), here)));
+            local.here.push(here);
         }
         local.folds = self.folds()?;
         for (folder, _) in plan::git_parts(listing) {
@@ -126,18 +217,17 @@ impl Destination {
         Ok(())
     }
 
-    /// What lies at `path`; a file with the content of `file` counts as ours from now on.
-    fn look_at(&mut self, path: &ResultPath, file: &File) -> io::Result<Option<Here>> {
-        let (folder, name) = path.split();
-        let folder = match self.top.descend(folder, false)? {
-            Way::There(folder) => folder,
-            Way::Missing => return Ok(None),
-            Way::Blocked => return Ok(Some(Here::InTheWay)),
-        };
-        let stamp = match folder.find(name)? {
-            Found::Nothing => return Ok(None),
-            Found::Folder | Found::Other => return Ok(Some(Here::InTheWay)),
-            Found::Plain(stamp) => stamp,
+    /// What lies at `path`; a file with the content of `file` counts as ours from now on. `near` is as for [`find`].
+    fn look_at(
+        &mut self,
+        path: &ResultPath,
+        file: &File,
+        near: &mut Option<(Vec<u8>, Way)>,
+    ) -> io::Result<Option<Here>> {
+        let stamp = match find(&self.top, path, near)? {
+            Some(Found::Nothing) => return Ok(None),
+            Some(Found::Plain(stamp)) => stamp,
+            Some(Found::Folder | Found::Other) | None => return Ok(Some(Here::InTheWay)),
         };
         let written = self.index.get(path);
         let fetched = written.map(|written| written.sha256);
@@ -148,7 +238,10 @@ impl Destination {
                 fetched,
             }));
         }
-        let (stamp, sha256) = match folder.digest(name) {
+        let Some((_, Way::There(folder))) = near else {
+            return Ok(None); // it was there a moment ago
+        };
+        let (stamp, sha256) = match folder.digest(path.split().1) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 return Ok(Some(Here::InTheWay));
             }

@@ -9,6 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
+    /// Stands for the digest of something that has not come yet; nothing has it.
+    pub const UNKNOWN: Digest = Digest([0; 32]);
+
     /// Reads 64 lower-case hexadecimal digits.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let mut sum = [0; 32];

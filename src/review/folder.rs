@@ -1,5 +1,6 @@
 //! Files beneath a folder handle, one name at a time: no path is ever followed through a link.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -8,10 +9,13 @@ use std::time::Duration;
 
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::digest::Digest;
+use super::plan::OURS;
+
+/// The end of the names that files have while they arrive.
+const PART: &[u8] = b".part";
 
 /// An open folder. Names given to its functions are single names, never `..` (see
 /// [`ResultPath`](super::ResultPath)).
@@ -19,7 +23,7 @@ pub(super) struct Folder(OwnedFd);
 
 /// What changes when a plain file is written to, replaced or touched: a file with the same stamp as before is
 /// unchanged. Times are in nanoseconds since 1970.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// Bytes.
     pub size: u64,
@@ -50,6 +54,14 @@ pub(super) enum Way {
     Blocked,
 }
 
+/// What [`Folder::tidy`] found.
+pub(super) struct Tidied {
+    /// What the next fetch can continue: bytes of a file, by what the whole will be.
+    pub parts: HashMap<Digest, u64>,
+    /// Whether nothing at all was there.
+    pub is_empty: bool,
+}
+
 impl Folder {
     /// Opens a folder that the person named; links on the way are theirs.
     pub fn open(path: &Path) -> io::Result<Self> {
@@ -57,10 +69,15 @@ impl Folder {
         Ok(Folder(fs::open(path, flags, Mode::empty())?))
     }
 
+    /// The same folder once more, for another thread.
+    pub fn again(&self) -> io::Result<Self> {
+        Ok(Folder(self.0.try_clone()?))
+    }
+
     /// The way down through the names of `path` (`/` between them, empty for this folder itself); with `make`,
     /// missing folders are made, as the umask says.
     pub fn descend(&self, path: &[u8], make: bool) -> io::Result<Way> {
-        let mut here = Folder(self.0.try_clone()?);
+        let mut here = self.again()?;
         for name in path.split(|&b| b == b'/').filter(|name| !name.is_empty()) {
             if make {
                 match fs::mkdirat(&here.0, name, Mode::from_raw_mode(0o777)) {
@@ -123,16 +140,34 @@ impl Folder {
         Ok(File::from(fs::openat(&self.0, name, flags, mode)?))
     }
 
-    /// Gives the file `name` here its place `to` in the folder `there`; unless `replace`, nothing may be there.
-    pub fn rename(&self, name: &[u8], there: &Folder, to: &[u8], replace: bool) -> io::Result<()> {
-        if !replace {
-            match fs::renameat_with(&self.0, name, &there.0, to, RenameFlags::NOREPLACE) {
-                // A file system that cannot promise it; the caller has looked.
-                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
-                done => return Ok(done?),
+    /// As [`Folder::create`], in place of the file or link that has the name.
+    pub fn create_anew(&self, name: &[u8], executable: bool) -> io::Result<File> {
+        match self.create(name, executable) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.remove(name)?;
+                self.create(name, executable)
             }
+            made => made,
         }
+    }
+
+    /// Gives the file `name` here its place `to` in the folder `there`, over what is there.
+    pub fn replace(&self, name: &[u8], there: &Folder, to: &[u8]) -> io::Result<()> {
         Ok(fs::renameat(&self.0, name, &there.0, to)?)
+    }
+
+    /// Gives the file `name` here its place `to` in the folder `there`; false, and nothing done, where something is.
+    pub fn place(&self, name: &[u8], there: &Folder, to: &[u8]) -> io::Result<bool> {
+        match fs::renameat_with(&self.0, name, &there.0, to, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            // A file system that cannot promise it: a look before is the best there is.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => match there.find(to)? {
+                Found::Nothing => self.replace(name, there, to).map(|()| true),
+                _ => Ok(false),
+            },
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Removes the file or link `name` if there is one.
@@ -143,15 +178,38 @@ impl Folder {
         }
     }
 
-    /// Removes the files whose name begins with `start`; folders of such a name stay.
-    pub fn remove_leftovers(&self, start: &[u8]) -> io::Result<()> {
+    /// Removes what an interrupted fetch left, but for parts of files that the next can continue: those it gives,
+    /// with their bytes. Folders of such a name stay.
+    pub fn tidy(&self) -> io::Result<Tidied> {
+        let mut parts = HashMap::new();
+        let mut is_empty = true;
         for entry in fs::Dir::read_from(&self.0)? {
             let name = entry?.file_name().to_bytes().to_vec();
-            if name.starts_with(start) && !matches!(self.find(&name)?, Found::Folder) {
-                self.remove(&name)?;
+            is_empty = is_empty && matches!(name.as_slice(), b"." | b"..");
+            if !name.starts_with(OURS) {
+                continue;
+            }
+            match (self.find(&name)?, part_digest(&name)) {
+                (Found::Plain(stamp), Some(digest)) => {
+                    parts.insert(digest, stamp.size);
+                }
+                (Found::Folder | Found::Nothing, _) => {}
+                _ => self.remove(&name)?,
             }
         }
-        Ok(())
+        Ok(Tidied { parts, is_empty })
+    }
+
+    /// Opens the plain file `name` to go on after its first `size` bytes; what follows them is cut off.
+    pub fn resume(&self, name: &[u8], size: u64) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(fs::openat(&self.0, name, flags, Mode::empty())?);
+        let found = file.metadata()?;
+        if !found.is_file() || found.len() < size {
+            return Err(io::Error::other("not what an interrupted fetch left"));
+        }
+        file.set_len(size)?;
+        Ok(file)
     }
 
     /// Puts the list of names on the disk.
@@ -189,6 +247,15 @@ impl Folder {
         }
         false
     }
+}
+
+/// The name of a file while it arrives, from which a later fetch knows what it will be.
+pub(super) fn part_name(whole: &Digest) -> Vec<u8> {
+    [OURS, whole.to_string().as_bytes(), PART].concat()
+}
+
+fn part_digest(name: &[u8]) -> Option<Digest> {
+    Digest::parse(name.strip_prefix(OURS)?.strip_suffix(PART)?)
 }
 
 // The width of these fields differs between systems.

@@ -1,94 +1,148 @@
 //! What was fetched into one run's folder, so that a second fetch asks for nothing and an edit is noticed.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
-
-use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
 use super::folder::Stamp;
 use super::path::ResultPath;
+use super::wire::{decode, encode, number};
 use crate::error::{Context as _, Result};
 
-/// The index of one run: a JSON file that can be lost without harm, as contents are then compared instead.
+const HEAD: &str = "git-agile-index 2";
+/// The last line: what a power cut left of an index has none.
+const END: &str = "end";
+
+/// The index of one run: a file that can be lost without harm, as contents are then compared instead. It is [`HEAD`],
+/// a line `SIZE MTIME CTIME INODE SHA256 PATH` for each file, the path written as in the wire format, and [`END`].
 pub(super) struct Index {
     file: PathBuf,
-    content: Content,
+    files: BTreeMap<ResultPath, Written>,
     changed: bool,
 }
 
 /// What we wrote, and how it looked then.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Written {
-    #[serde(flatten)]
     pub stamp: Stamp,
     pub sha256: Digest,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Content {
-    version: u32,
-    /// By path, written as in the wire format.
-    files: BTreeMap<String, Written>,
 }
 
 impl Index {
     /// Reads `file`; an index that is missing, damaged or of another version is an empty one.
     pub fn load(file: &Path) -> Self {
-        let read = std::fs::read(file).ok();
-        let content = read.and_then(|bytes| serde_json::from_slice::<Content>(&bytes).ok());
-        let content = content.filter(|content| content.version == 1);
-        let empty = Content {
-            version: 1,
-            files: BTreeMap::new(),
-        };
         Index {
             file: file.to_path_buf(),
-            content: content.unwrap_or(empty),
+            files: read(file).ok().flatten().unwrap_or_default(),
             changed: false,
         }
     }
 
     pub fn get(&self, path: &ResultPath) -> Option<Written> {
-        self.content.files.get(&key(path)).copied()
+        self.files.get(path).copied()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&ResultPath, &Written)> {
+        self.files.iter()
     }
 
     pub fn set(&mut self, path: &ResultPath, stamp: Stamp, sha256: Digest) {
         let written = Written { stamp, sha256 };
-        let before = self.content.files.insert(key(path), written);
+        let before = self.files.insert(path.clone(), written);
         self.changed |= before != Some(written);
     }
 
-    /// Replaces the file at once if anything changed.
+    /// Replaces the file at once if anything changed; that it is on the disk is not waited for.
     pub fn save(&mut self) -> Result<()> {
         if !self.changed {
             return Ok(());
         }
-        let write = || -> std::io::Result<()> {
-            let folder = self.file.parent().unwrap_or(Path::new("."));
-            std::fs::create_dir_all(folder)?;
-            let mut part = tempfile::NamedTempFile::new_in(folder)?;
-            part.write_all(&serde_json::to_vec(&self.content)?)?;
-            part.as_file().sync_all()?;
-            part.persist(&self.file)?;
-            Ok(())
-        };
-        write().or_step(|| format!("cannot write {}", self.file.display()))?;
+        let files = &self.files;
+        let write = publish(&self.file, |out| {
+            writeln!(out, "{HEAD}")?;
+            for (path, Written { stamp, sha256 }) in files {
+                let (size, mtime, ctime) = (stamp.size, stamp.mtime, stamp.ctime);
+                let (inode, path) = (stamp.inode, encode(path.as_bytes()));
+                writeln!(out, "{size} {mtime} {ctime} {inode} {sha256} {path}")?;
+            }
+            writeln!(out, "{END}")
+        });
+        write.or_step(|| format!("cannot write {}", self.file.display()))?;
         self.changed = false;
         Ok(())
     }
-}
 
-/// Printable ASCII for any bytes, one to one.
-fn key(path: &ResultPath) -> String {
-    let mut out = String::with_capacity(path.as_bytes().len());
-    for &byte in path.as_bytes() {
-        match byte {
-            b'%' => out.push_str("%25"),
-            b'!'..=b'~' => out.push(byte as char),
-            _ => out.push_str(&format!("%{byte:02X}")),
+    /// The state that the server gave to all that was fetched, where all came and no edit is in its way.
+    pub fn state(file: &Path) -> Option<Digest> {
+        let read = std::fs::read(state_file(file)).ok()?;
+        Digest::parse(read.trim_ascii_end())
+    }
+
+    /// Keeps that state, or forgets the one before.
+    pub fn set_state(&self, state: Option<Digest>) -> io::Result<()> {
+        let file = state_file(&self.file);
+        match state {
+            Some(state) => publish(&file, |out| writeln!(out, "{state}")),
+            None => match std::fs::remove_file(&file) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            },
         }
     }
-    out
+}
+
+fn state_file(index: &Path) -> PathBuf {
+    index.with_extension("state")
+}
+
+fn publish(
+    file: &Path,
+    write: impl FnOnce(&mut BufWriter<&std::fs::File>) -> io::Result<()>,
+) -> io::Result<()> {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let part = tempfile::NamedTempFile::new_in(folder)?;
+    let mut out = BufWriter::new(part.as_file());
+    write(&mut out)?;
+    out.flush()?;
+    drop(out);
+    part.persist(file)?;
+    Ok(())
+}
+
+/// Nothing for a file that is not a whole index.
+fn read(file: &Path) -> io::Result<Option<BTreeMap<ResultPath, Written>>> {
+    let mut file = BufReader::with_capacity(64 << 10, std::fs::File::open(file)?);
+    let (mut files, mut line, mut is_first) = (BTreeMap::new(), Vec::new(), true);
+    while file.read_until(b'\n', &mut line)? > 0 {
+        let text = line.strip_suffix(b"\n").unwrap_or(&line);
+        if text == END.as_bytes() && !is_first {
+            return Ok(Some(files));
+        }
+        match (is_first, parse(text)) {
+            (true, _) if text == HEAD.as_bytes() => {}
+            (false, Some((path, written))) => drop(files.insert(path, written)),
+            _ => return Ok(None),
+        }
+        is_first = false;
+        line.clear();
+    }
+    Ok(None)
+}
+
+fn parse(line: &[u8]) -> Option<(ResultPath, Written)> {
+    let mut words = line.split(|&b| b == b' ');
+    let stamp = Stamp {
+        size: number(words.next()?)?,
+        mtime: number(words.next()?)?,
+        ctime: number(words.next()?)?,
+        inode: number(words.next()?)?,
+    };
+    let sha256 = Digest::parse(words.next()?)?;
+    let path = ResultPath::new(decode(words.next()?)?).ok()?;
+    match words.next() {
+        None => Some((path, Written { stamp, sha256 })),
+        Some(_) => None,
+    }
 }

@@ -1,99 +1,72 @@
-"""What a run left behind: listed, then sent.
-
-git-agile starts it on a server as `python3 -c PROGRAM MODE ARGUMENT...`, Python 3.6 or later:
-
-    manifest NONCE MAX_FILE MAX_FILES (--run RUNDIR (--result PATTERN)*)+
-    send NONCE (--run RUNDIR --list ID (--result PATTERN)* (--want RANGES)*)+
-
-What it answers is described in src/review/wire.rs, which reads it: change both together.
-"""
-import hashlib
-import os
-import re
-import stat
-import sys
+# The second part of the program that answer.py begins: what there is.
 
 CHUNK = 1 << 18
+# Holes may make a file seem so many times larger than it may be: hashing them takes time all the same.
+HOLLOW = 64
+# A file that was written to so shortly before may be written to again, in ns.
+MOVING = 5 * 10**9
+# Files up to this size are read once: hashed and sent together.
+WHOLE = 1 << 20
 DEEPEST = 200
 LONGEST = 4000
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, opening a FIFO that took a file's place would wait for ever.
 PLAIN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+ZEROS = bytes(CHUNK)
 CACHES = {b'__pycache__', b'.ipynb_checkpoints', b'.pytest_cache', b'.mypy_cache', b'.ruff_cache'}
 
 
-class Answer:
-    """Lines to standard output, counted and hashed; the last one proves that none is missing."""
+class Tree:
+    """A folder whose files are opened one name at a time, through no link."""
 
-    def __init__(self, mode, nonce):
-        self.out = os.fdopen(os.dup(1), 'wb', 1 << 20)
-        self.digest = hashlib.sha256()
-        self.lines = 0
-        self.nonce = nonce
-        # What start-up files print may lack its line feed.
-        self.out.write(b'\ngit-agile-results 1 %s %s\n' % (mode, nonce))
+    def __init__(self, folder):
+        self.top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        # The folder that was needed last: files come folder by folder.
+        self.last, self.file = b'', os.dup(self.top)
 
-    def line(self, *words):
-        line = b' '.join(w if isinstance(w, bytes) else b'%d' % w for w in words) + b'\n'
-        self.digest.update(line)
-        self.lines += 1
-        self.out.write(line)
+    def folder(self, path):
+        if path != self.last:
+            here = os.dup(self.top)
+            try:
+                for name in path.split(b'/') if path else ():
+                    below = os.open(name, FOLDER, dir_fd=here)
+                    os.close(here)
+                    here = below
+            except OSError:
+                os.close(here)
+                raise
+            os.close(self.file)
+            self.last, self.file = path, here
+        return self.file
 
-    def data(self, block):
-        self.line(b'data', len(block))
-        self.out.write(block)
+    def open(self, path):
+        """The descriptor and status of the plain file `path`; OSError for anything else."""
+        folder, _, name = path.rpartition(b'/')
+        file = os.open(name, PLAIN, dir_fd=self.folder(folder))
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(file)
+            raise OSError('not a plain file')
+        return file, status
 
     def close(self):
-        digest = self.digest.hexdigest().encode()
-        self.out.write(b'end %s %d %s\n' % (self.nonce, self.lines, digest))
-        self.out.flush()
+        os.close(self.file)
+        os.close(self.top)
 
 
-def plain_text(data):
-    """Bytes as one word of printable ASCII."""
-    return re.sub(rb'[^!-$&-~]', lambda m: b'%%%02X' % m.group()[0], data)
-
-
-def open_beneath(top, path, flags):
-    """The descriptor of `path` beneath the folder `top`, reached through no link."""
-    names = path.split(b'/')
-    here = os.dup(top)
-    try:
-        for name in names[:-1]:
-            below = os.open(name, FOLDER, dir_fd=here)
-            os.close(here)
-            here = below
-        return os.open(names[-1], flags, dir_fd=here)
-    finally:
-        os.close(here)
-
-
-def open_plain(top, path):
-    """The descriptor and status of the plain file `path`; OSError for anything else."""
-    file = open_beneath(top, path, PLAIN)
-    status = os.fstat(file)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(file)
-        raise OSError('not a plain file')
-    return file, status
-
-
-def entries(top, folder):
+def entries(tree, folder):
     """The names in a folder of code/ with their status, sorted."""
-    here = open_beneath(top, b'code/' + folder if folder else b'code', FOLDER)
-    try:
-        found = []
-        for name in sorted(map(os.fsencode, os.listdir(here))):
-            try:
-                found.append((name, os.stat(name, dir_fd=here, follow_symlinks=False)))
-            except FileNotFoundError:
-                pass  # removed since the folder was read
-        return found
-    finally:
-        os.close(here)
+    here = tree.folder(b'code/' + folder if folder else b'code')
+    found = []
+    for name in sorted(map(os.fsencode, os.listdir(here))):
+        try:
+            found.append((name, os.stat(name, dir_fd=here, follow_symlinks=False)))
+        except FileNotFoundError:
+            pass  # removed since the folder was read
+    return found
 
 
-def walk(top, enter, trouble):
+def walk(tree, enter, trouble):
     """Each (path, status, empty) of code/ in a fixed order. Folders that `enter` refuses are left out whole;
     what cannot be read is told to `trouble`."""
     waiting = [(b'', None)]
@@ -103,7 +76,7 @@ def walk(top, enter, trouble):
             trouble(b'deep', folder)
             continue
         try:
-            found = entries(top, folder)
+            found = entries(tree, folder)
         except OSError:
             trouble(b'unreadable', folder or b'.')
             continue
@@ -121,23 +94,6 @@ def walk(top, enter, trouble):
             else:
                 yield path, status, False
         waiting.extend(reversed(below))
-
-
-def write_whole(path, data, times=None):
-    """Publishes a file at once or not at all."""
-    part = path + b'.%d.part' % os.getpid()
-    try:
-        with open(part, 'xb') as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if times:
-            os.utime(part, ns=times)
-        os.rename(part, path)
-    except OSError:
-        if os.path.lexists(part):
-            os.unlink(part)
-        raise
 
 
 def expression(pattern):
@@ -183,22 +139,28 @@ def matcher(patterns):
 
 
 def key(status):
-    """Size, times in ns and inode, packed: a stat_result for each of 100,000 files takes ten times the memory."""
-    return b'%d %d %d %d' % (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    """Size, times in ns, inode and `x` for an executable file, as bytes: a stat_result for each of 100,000 files takes
+    ten times the memory."""
+    mode = b'x' if status.st_mode & 0o100 else b'-'
+    return b'%d %d %d %d %s' % (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, mode)
 
 
-def is_executable(status):
-    return status.st_mode & 0o100 != 0
+def size_of(seen):
+    return int(seen.split(b' ', 1)[0])
 
 
 class Listing:
-    """The results of one run by name: `files` as (path, source beneath RUNDIR, key, executable), empty
-    `folders`, `refused` as (reason, path)."""
+    """The results of one run by name: `files` as path, NUL and key in one, as little as 100,000 of them can take; empty
+    `folders`; `refused` as (reason, path). `sources` has the path beneath RUNDIR of those that have another name there
+    than beneath code/, `hollow` about the bytes that are no holes of files with holes."""
 
-    def __init__(self, folder, patterns):
+    def __init__(self, folder, patterns, only):
         self.folder = folder
-        self.top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        self.tree = Tree(folder)
+        self.top = self.tree.top
+        self.only = matcher(only) if only else None
         self.files, self.folders, self.refused, self.links = [], [], [], []
+        self.sources, self.hollow = {}, {}
         try:
             # The runner made this folder when it began. A change time cannot be set back, by nobody and nothing.
             self.launched = os.stat(b'started', dir_fd=self.top, follow_symlinks=False).st_ctime_ns
@@ -213,9 +175,27 @@ class Listing:
         self.add_log()
         self.files.sort()
         names = hashlib.sha256()
-        for path, _, _, _ in self.files:
-            names.update(path + b'\0')
+        for at in range(0, len(self.files), 1000):
+            names.update(b''.join([entry[:entry.index(b'\0') + 1] for entry in self.files[at:at + 1000]]))
         self.id = names.hexdigest().encode()
+
+    def __len__(self):
+        return len(self.files) + len(self.folders) + len(self.refused)
+
+    def each(self):
+        """Each path, key and source."""
+        for entry in self.files:
+            path, seen = entry.split(b'\0')
+            yield path, seen, self.sources.get(path)
+
+    def state(self):
+        """What changes when anything that is listed does."""
+        total = hashlib.sha256(self.id)
+        for folder in self.folders:
+            total.update(folder + b'\0')
+        for entry in self.files:
+            total.update(entry + b'\0')
+        return total.hexdigest().encode()
 
     def enter(self, folder, found):
         """Caches and environments are no results, unless they were asked for by name."""
@@ -224,6 +204,8 @@ class Listing:
         return os.path.basename(folder) not in CACHES and b'pyvenv.cfg' not in (n for n, _ in found)
 
     def is_result(self, path, status):
+        if self.only and not self.only(path):
+            return False
         if self.asked:
             # Links to data sets that the deployment made belong to nobody's results.
             return self.asked(path) and not (stat.S_ISLNK(status.st_mode) and self.is_old(status))
@@ -238,18 +220,20 @@ class Listing:
             old = path == b'.git' or self.is_old(os.stat(b'code/' + path, dir_fd=self.top, follow_symlinks=False))
         except OSError:
             old = False
-        if not old and not (reason == b'git' and self.asked and not self.asked(path)):
+        unwanted = reason == b'git' and not all(chosen(path) for chosen in (self.only, self.asked) if chosen)
+        if not old and not unwanted:
             self.refused.append((reason, path))
 
     def collect(self):
-        for path, status, empty in walk(self.top, self.enter, self.trouble):
+        for path, status, empty in walk(self.tree, self.enter, self.trouble):
+            if stat.S_ISDIR(status.st_mode) and not empty or not self.is_result(path, status):
+                continue
             if stat.S_ISDIR(status.st_mode):
-                if empty and self.is_result(path, status):
-                    self.folders.append(path)
-            elif not self.is_result(path, status):
-                pass
+                self.folders.append(path)
             elif stat.S_ISREG(status.st_mode):
-                self.files.append((path, b'code/' + path, key(status), is_executable(status)))
+                self.files.append(path + b'\0' + key(status))
+                if status.st_blocks * 512 < status.st_size:
+                    self.hollow[path] = b'%d' % (status.st_blocks * 512)
             elif stat.S_ISLNK(status.st_mode):
                 self.links.append(path)
             else:
@@ -257,27 +241,31 @@ class Listing:
 
     def resolve(self):
         """A link to a file among the results becomes a copy of it; any other is refused."""
-        known = {path: seen for path, _, *seen in self.files} if self.links else {}
+        known = dict(entry.split(b'\0') for entry in self.files) if self.links else {}
         code = os.path.realpath(os.path.join(self.folder, b'code'))
         for link in self.links:
             target = os.path.realpath(os.path.join(code, link))
             path = target[len(code) + 1:] if target.startswith(code + b'/') else b''
             if path in known:
-                self.files.append((link, b'code/' + path, *known[path]))
+                self.files.append(link + b'\0' + known[path])
+                self.sources[link] = b'code/' + path
+                if path in self.hollow:
+                    self.hollow[link] = self.hollow[path]
             else:
                 self.refused.append((b'link', link))
 
     def add_log(self):
         try:
-            file, status = open_plain(self.top, b'log')
+            file, status = self.tree.open(b'log')
         except OSError:
             return
         os.close(file)
         name = b'log'
-        taken = {path.split(b'/')[0] for path, _, _, _ in self.files} | set(self.folders)
-        while name in taken:
+        while any(entry.startswith((name + b'/', name + b'\0')) for entry in self.files) or name in self.folders:
             name = b'run.' + name
-        self.files.append((name, b'log', key(status), is_executable(status)))
+        if not self.only or self.only(name):
+            self.files.append(name + b'\0' + key(status))
+            self.sources[name] = b'log'
 
 
 def special(mode):
@@ -286,17 +274,67 @@ def special(mode):
     return b'socket' if stat.S_ISSOCK(mode) else b'device'
 
 
-def digest(top, source):
-    """(status, SHA-256) of as much of a file as it has now; a growing log is its beginning."""
-    file, status = open_plain(top, source)
+def contents(file, status, start, size):
+    """(count, bytes) of a file from `start` to `size`, less where it ends earlier. Where it is hollow, or nothing
+    but zeros, the bytes are None."""
+    holes = hasattr(os, 'SEEK_DATA') and status.st_blocks * 512 < status.st_size
+    while start < size:
+        end = size
+        if holes:
+            data, end = extent(file, start, size)
+            if data > start:
+                yield data - start, None
+                start = data
+                continue
+        block = os.pread(file, min(CHUNK, end - start), start)
+        if not block:
+            return
+        yield len(block), None if is_zero(block) else block
+        start += len(block)
+
+
+def extent(file, start, size):
+    """Where the next bytes of a file that are no hole begin and end, up to `size`."""
     try:
-        left, total = status.st_size, hashlib.sha256()
-        while left:
-            block = os.read(file, min(CHUNK, left))
-            if not block:
-                raise EOFError
-            total.update(block)
-            left -= len(block)
-        return status, total.hexdigest().encode()
+        data = min(os.lseek(file, start, os.SEEK_DATA), size)
+        return data, min(os.lseek(file, data, os.SEEK_HOLE), size) if data < size else size
+    except OSError as error:
+        return (size if error.errno == errno.ENXIO else start), size
+
+
+def is_zero(block):
+    return block[0] == 0 and block[-1] == 0 and block.count(0) == len(block)
+
+
+def digest(tree, source, most):
+    """(status, bytes that are no holes, SHA-256) of as much of a file as it has now; a growing log is its beginning.
+    EOFError where it shrinks meanwhile, OverflowError where it is larger than `most`."""
+    file, status = tree.open(source)
+    try:
+        left, real, total = status.st_size, 0, hashlib.sha256()
+        if left > most * HOLLOW or left > most and held(file, status) > most:
+            raise OverflowError
+        for count, block in contents(file, status, 0, left):
+            left -= count
+            real += count if block else 0
+            while block is None and count:
+                total.update(ZEROS[:count])
+                count -= min(count, CHUNK)
+            if block:
+                total.update(block)
+        if left:
+            raise EOFError
+        return status, real, total.hexdigest().encode()
     finally:
         os.close(file)
+
+
+def held(file, status):
+    """The bytes of a file that are no holes."""
+    if not hasattr(os, 'SEEK_DATA') or status.st_blocks * 512 >= status.st_size:
+        return status.st_size
+    at, total = 0, 0
+    while at < status.st_size:
+        data, at = extent(file, at, status.st_size)
+        total += at - data
+    return total

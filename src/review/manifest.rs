@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use tokio::io::AsyncRead;
 
+use super::contents::Contents;
 use super::digest::Digest;
 use super::path::ResultPath;
 use super::refusal::{Reason, Refusal};
@@ -14,12 +15,17 @@ use crate::model::nonce::Nonce;
 /// The largest manifest in bytes.
 const LARGEST: usize = 64 << 20;
 
+/// How many times larger than [`Limits::file`] holes may make a file seem.
+const HOLLOW: u64 = 64;
+/// The most bytes of the names of folders above what is listed: names nested deep multiply.
+const ABOVE: usize = 256 << 20;
+
 /// How much one fetch from one server may bring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The largest file in bytes.
+    /// The largest file in bytes that are no holes.
     pub file: u64,
-    /// All files together in bytes.
+    /// All files together in bytes that are no holes.
     pub total: u64,
     /// How many files, folders and refusals a manifest may list.
     pub files: u64,
@@ -50,6 +56,12 @@ pub struct Manifest {
 pub struct Listing {
     /// What the server calls this list; `send` repeats it.
     pub id: Digest,
+    /// What the server calls all this as it is now: given back, it says whether anything has changed.
+    pub state: Option<Digest>,
+    /// Whether all is as in the state that was given; then nothing is listed.
+    pub is_same: bool,
+    /// How many contents follow, of files and of what was refused, where they were asked for.
+    pub(super) contents: Option<u64>,
     /// The plain files.
     pub files: Vec<File>,
     /// The folders with nothing in them.
@@ -65,12 +77,71 @@ pub struct File {
     pub path: ResultPath,
     /// Bytes.
     pub size: u64,
+    /// Bytes that are no holes: what is sent and written.
+    pub real: u64,
     /// Last change in nanoseconds since 1970, by the server's clock.
     pub mtime: i64,
     /// Whether its owner may execute it.
     pub executable: bool,
-    /// The digest of its content.
+    /// The digest of its content; [`Digest::UNKNOWN`] where that is still to come with the content.
     pub sha256: Digest,
+}
+
+/// What is asked of a server about one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// What there is.
+    List,
+    /// The same, unless it is as in this state.
+    Unless(Digest),
+    /// What there is, and all of it.
+    Contents,
+}
+
+/// The answer to [`fetch_arguments`](super::fetch_arguments), read up to where contents begin.
+pub struct Offer<R> {
+    answer: Answer<R>,
+    manifest: Manifest,
+    has_contents: bool,
+}
+
+impl<R: AsyncRead + Unpin> Offer<R> {
+    /// Reads what the server has of the runs, of which that was asked.
+    ///
+    /// # Errors
+    /// As [`read_manifest`].
+    pub async fn read(stream: R, nonce: &Nonce, asks: &[Ask], limits: &Limits) -> Result<Self> {
+        let mut answer = Answer::open(stream, "manifest", nonce).await?;
+        let mut reading = Reading::new(asks, *limits);
+        let has_contents = loop {
+            match answer.next().await? {
+                None => break false,
+                Some(b"contents") => break true,
+                Some(line) => reading.line(line)?,
+            }
+        };
+        let manifest = reading.end()?;
+        let awaited = manifest.runs.iter().any(|run| run.contents.is_some());
+        match has_contents == awaited {
+            true => Ok(Offer {
+                answer,
+                manifest,
+                has_contents,
+            }),
+            false => Err(damaged("it sends other contents than those asked for")),
+        }
+    }
+
+    /// What there is.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// What there is, and the contents where they come with it.
+    pub fn split(self) -> (Manifest, Option<Contents<R>>) {
+        let contents = self.has_contents.then_some(Contents(self.answer));
+        (self.manifest, contents)
+    }
 }
 
 /// Reads the answer to [`manifest_arguments`](super::manifest_arguments) for `runs` runs.
@@ -84,17 +155,62 @@ pub async fn read_manifest(
     runs: usize,
     limits: &Limits,
 ) -> Result<Manifest> {
-    let mut answer = Answer::open(stream, "manifest", nonce).await?;
-    let mut reading = Reading::new(runs, *limits);
-    while let Some(line) = answer.next().await? {
-        reading.line(line)?;
+    let asks = vec![Ask::List; runs];
+    Ok(Offer::read(stream, nonce, &asks, limits).await?.manifest)
+}
+
+/// What a server says of a file but for its name.
+pub(super) struct Facts {
+    pub size: u64,
+    real: u64,
+    mtime: i64,
+    executable: bool,
+    sha256: Digest,
+}
+
+impl Facts {
+    /// Reads `SIZE REAL MTIME x|- SHA256`.
+    pub fn parse(words: &[&[u8]]) -> Option<Self> {
+        let [size, real, mtime, mode, sha256] = words else {
+            return None;
+        };
+        let size = wire::number(size)?;
+        let executable = match *mode {
+            b"x" => true,
+            b"-" => false,
+            _ => return None,
+        };
+        Some(Facts {
+            size,
+            real: wire::number(real).filter(|real| *real <= size)?,
+            mtime: wire::number(mtime)?,
+            executable,
+            sha256: Digest::parse(sha256)?,
+        })
     }
-    reading.end()
+
+    /// Whether it is more than one file may be.
+    pub fn is_large(&self, limits: &Limits) -> bool {
+        self.real > limits.file || self.size > limits.file.saturating_mul(HOLLOW)
+    }
+
+    /// The file with that name.
+    pub fn of(self, index: u64, path: ResultPath) -> File {
+        File {
+            index,
+            path,
+            size: self.size,
+            real: self.real,
+            mtime: self.mtime,
+            executable: self.executable,
+            sha256: self.sha256,
+        }
+    }
 }
 
 /// A manifest line by line.
-struct Reading {
-    runs: usize,
+struct Reading<'a> {
+    asks: &'a [Ask],
     limits: Limits,
     bytes: usize,
     entries: u64,
@@ -102,18 +218,20 @@ struct Reading {
     /// The files, and the folders they need, of the run at hand.
     files: BTreeSet<ResultPath>,
     above: BTreeSet<Vec<u8>>,
+    above_bytes: usize,
 }
 
-impl Reading {
-    fn new(runs: usize, limits: Limits) -> Self {
+impl<'a> Reading<'a> {
+    fn new(asks: &'a [Ask], limits: Limits) -> Self {
         Reading {
-            runs,
+            asks,
             limits,
             bytes: 0,
             entries: 0,
             manifest: Manifest::default(),
             files: BTreeSet::new(),
             above: BTreeSet::new(),
+            above_bytes: 0,
         }
     }
 
@@ -123,11 +241,14 @@ impl Reading {
             return Err(damaged("the list is longer than 64 MiB"));
         }
         if line.starts_with(b"run ") {
-            if self.manifest.runs.len() == self.runs {
+            if self.manifest.runs.len() == self.asks.len() {
                 return Err(other_runs());
             }
         } else {
             self.entries += 1;
+        }
+        if self.above_bytes > ABOVE {
+            return Err(damaged("its folders are nested too deep"));
         }
         if self.entries > self.limits.files {
             return Err(too_many(&self.limits));
@@ -142,69 +263,92 @@ impl Reading {
             let id = Digest::parse(id)?;
             self.files.clear();
             self.above.clear();
+            self.above_bytes = 0;
+            let ask = self.asks[self.manifest.runs.len()];
             self.manifest.runs.push(Listing {
                 id,
+                state: None,
+                is_same: false,
+                contents: (ask == Ask::Contents).then_some(0),
                 files: Vec::new(),
                 folders: Vec::new(),
             });
             return Some(());
         }
         // Whatever else comes belongs to a run.
-        self.manifest.runs.last()?;
+        let at = self.manifest.runs.len().checked_sub(1)?;
+        let run = &mut self.manifest.runs[at];
         match words {
+            [b"same"] => {
+                let is_asked = matches!(self.asks[at], Ask::Unless(_));
+                run.is_same = is_asked && run.files.is_empty() && run.folders.is_empty();
+                run.is_same.then_some(())?;
+            }
+            _ if run.is_same => return None,
+            [b"state", number, state] => {
+                run.state = Some(Digest::parse(state)?);
+                (wire::number(number) == Some(at)).then_some(())?;
+            }
+            [b"name", size, real, path] => {
+                let size = wire::number(size)?;
+                let facts = Facts {
+                    size,
+                    real: wire::number(real).filter(|real| *real <= size)?,
+                    mtime: 0,
+                    executable: false,
+                    sha256: Digest::UNKNOWN,
+                };
+                let index = run.contents?;
+                run.contents = Some(index + 1);
+                self.file(index, wire::decode(path)?, facts);
+            }
             [b"folder", path] => self.folder(wire::decode(path)?),
             [b"refused", reason, path] => {
                 self.refuse(wire::decode(path)?, Reason::from_word(reason)?)
             }
-            [b"failed", b"many"] => {
-                let why = too_many(&self.limits).message;
-                self.refuse(b".".to_vec(), Reason::Run(why));
-            }
             [b"failed", why] => {
+                run.contents = None;
                 let why = String::from_utf8_lossy(&wire::decode(why)?).into_owned();
-                self.refuse(b".".to_vec(), Reason::Run(why));
-            }
-            [b"file", index, size, mtime, mode, sha256, path] => {
-                let (path, size) = (wire::decode(path)?, wire::number(size)?);
-                let executable = match *mode {
-                    b"x" => true,
-                    b"-" => false,
-                    _ => return None,
+                let reason = match why.as_str() {
+                    "many" => Reason::Many,
+                    _ => Reason::Run(why),
                 };
-                let (index, mtime) = (wire::number(index)?, wire::number(mtime)?);
-                let sha256 = Digest::parse(sha256)?;
-                if let Some(path) = self.admit(path, size) {
-                    self.files.insert(path.clone());
-                    let file = File {
-                        index,
-                        path,
-                        size,
-                        mtime,
-                        executable,
-                        sha256,
-                    };
-                    self.manifest.runs.last_mut()?.files.push(file);
-                }
+                self.refuse(b".".to_vec(), reason);
+            }
+            [b"file", index, facts @ .., path] if run.contents.is_none() => {
+                let facts = Facts::parse(facts)?;
+                self.file(wire::number(index)?, wire::decode(path)?, facts);
             }
             _ => return None,
         }
         Some(())
     }
 
-    /// The path of a file that may come, with the folders above it noted; a refusal otherwise.
-    fn admit(&mut self, bytes: Vec<u8>, size: u64) -> Option<ResultPath> {
-        let path = self.check(bytes)?;
-        if size > self.limits.file {
-            self.refuse(path.as_bytes().to_vec(), Reason::Large);
-            return None;
+    fn file(&mut self, index: u64, path: Vec<u8>, facts: Facts) {
+        let Some(path) = self.check(path) else {
+            return;
+        };
+        if facts.is_large(&self.limits) {
+            return self.refuse(path.as_bytes().to_vec(), Reason::Large);
         }
-        self.above.extend(path.folders().map(<[u8]>::to_vec));
-        Some(path)
+        self.note_folders(&path);
+        self.files.insert(path.clone());
+        if let Some(run) = self.manifest.runs.last_mut() {
+            run.files.push(facts.of(index, path));
+        }
+    }
+
+    fn note_folders(&mut self, path: &ResultPath) {
+        for folder in path.folders() {
+            if self.above.insert(folder.to_vec()) {
+                self.above_bytes += folder.len();
+            }
+        }
     }
 
     fn folder(&mut self, bytes: Vec<u8>) {
         if let Some(path) = self.check(bytes) {
-            self.above.extend(path.folders().map(<[u8]>::to_vec));
+            self.note_folders(&path);
             self.above.insert(path.as_bytes().to_vec());
             if let Some(run) = self.manifest.runs.last_mut() {
                 run.folders.push(path);
@@ -238,7 +382,7 @@ impl Reading {
     }
 
     fn end(self) -> Result<Manifest> {
-        match self.manifest.runs.len() == self.runs {
+        match self.manifest.runs.len() == self.asks.len() {
             true => Ok(self.manifest),
             false => Err(other_runs()),
         }
@@ -254,7 +398,7 @@ fn too_many(limits: &Limits) -> Error {
         "more than {} results, the most for one fetch",
         limits.files
     ))
-    .hint("name fewer in `results` of agile.toml, or fetch fewer runs at a time")
+    .hint("git agile fetch-results --max-files N takes more; --exclude PATTERN leaves some out")
 }
 
 #[cfg(test)]
@@ -265,13 +409,11 @@ mod tests {
     const SUM: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     fn read(lines: &[&str]) -> Result<Manifest> {
-        let mut reading = Reading::new(
-            1,
-            Limits {
-                files: 5,
-                ..Limits::default()
-            },
-        );
+        let limits = Limits {
+            files: 5,
+            ..Limits::default()
+        };
+        let mut reading = Reading::new(&[Ask::List], limits);
         reading.line(format!("run {SUM}").as_bytes())?;
         for line in lines {
             reading.line(line.replace("SUM", SUM).as_bytes())?;
@@ -286,7 +428,7 @@ mod tests {
 
     #[test]
     fn a_file_is_read() {
-        let manifest = read(&["file 3 10 -5 x SUM a%0A/b", "folder c"]).unwrap_or_default();
+        let manifest = read(&["file 3 10 10 -5 x SUM a%0A/b", "folder c"]).unwrap_or_default();
         assert_eq!(manifest.refused, []);
         let file = &manifest.runs[0].files[0];
         assert_eq!(
@@ -299,14 +441,17 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused() {
-        let a = "file 0 1 0 - SUM a";
+        let a = "file 0 1 1 0 - SUM a";
         assert_eq!(reasons(&[a, a]), [Reason::Twice]);
-        assert_eq!(reasons(&[a, "file 1 1 0 - SUM a/b"]), [Reason::Twice]);
-        assert_eq!(reasons(&["file 1 1 0 - SUM a/b", a]), [Reason::Twice]);
+        assert_eq!(reasons(&[a, "file 1 1 1 0 - SUM a/b"]), [Reason::Twice]);
+        assert_eq!(reasons(&["file 1 1 1 0 - SUM a/b", a]), [Reason::Twice]);
         assert_eq!(reasons(&["folder a", a]), [Reason::Twice]);
-        assert_eq!(reasons(&["file 0 2000000001 0 - SUM a"]), [Reason::Large]);
         assert_eq!(
-            reasons(&["file 0 1 0 - SUM ../a", "folder .git"]),
+            reasons(&["file 0 2000000001 2000000001 0 - SUM a"]),
+            [Reason::Large]
+        );
+        assert_eq!(
+            reasons(&["file 0 1 1 0 - SUM ../a", "folder .git"]),
             [Reason::Outside, Reason::Git]
         );
         assert_eq!(
@@ -320,16 +465,17 @@ mod tests {
         for line in [
             "",
             "file",
-            "file 0 1 0 - SUM",
-            "file 0 1 0 y SUM a",
-            "file -1 1 0 - SUM a",
-            "file 0 99999999999999999999 0 - SUM a",
-            "file 0 1 99999999999999999999 - SUM a",
-            "file 0 1 0 - abc a",
+            "file 0 1 1 0 - SUM",
+            "file 0 1 1 0 y SUM a",
+            "file -1 1 1 0 - SUM a",
+            "file 0 99999999999999999999 99999999999999999999 0 - SUM a",
+            "file 0 1 1 99999999999999999999 - SUM a",
+            "file 0 1 1 0 - abc a",
+            "file 0 1 2 0 - SUM a",
             "refused why a",
             "folder a b",
             "end",
-            "file 0 1 0 - SUM a%",
+            "file 0 1 1 0 - SUM a%",
         ] {
             assert!(read(&[line]).is_err(), "{line}");
         }
@@ -340,7 +486,7 @@ mod tests {
             .is_err()
         );
         assert!(
-            Reading::new(1, Limits::default())
+            Reading::new(&[Ask::List], Limits::default())
                 .line(b"folder a")
                 .is_err()
         );
@@ -349,7 +495,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_line_is_survived(line in proptest::collection::vec(any::<u8>(), 0..100)) {
-            let mut reading = Reading::new(1, Limits::default());
+            let mut reading = Reading::new(&[Ask::List], Limits::default());
             let _ = reading.line(format!("run {SUM}").as_bytes());
             let _ = reading.line(&line);
         }

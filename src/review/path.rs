@@ -4,10 +4,12 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::terminal::clean_bytes;
 
-/// The longest path in bytes, below Linux's PATH_MAX.
+/// The longest path in bytes, below Linux's PATH_MAX: a longer one could be written name by name, and then be named by no
+/// program that a person has.
 const LONGEST: usize = 4095;
 /// The longest name in bytes that the usual file systems take (NAME_MAX).
 const LONGEST_NAME: usize = 255;
@@ -15,9 +17,10 @@ const LONGEST_NAME: usize = 255;
 const OURS: &[u8] = b".agile-";
 
 /// A path below a run's results: one or more names with `/` between them. There is no empty name, `.`, `..`, NUL,
-/// name of git's folder, or name of a file under way; other bytes are kept as they are.
+/// name of git's folder, or name of a file under way; other bytes are kept as they are. A copy shares them: there may be
+/// hundreds of thousands.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ResultPath(Vec<u8>);
+pub struct ResultPath(Arc<[u8]>);
 
 /// Why bytes are no [`ResultPath`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +48,7 @@ impl ResultPath {
         for name in bytes.split(|&b| b == b'/') {
             check_name(name)?;
         }
-        Ok(ResultPath(bytes))
+        Ok(ResultPath(bytes.into()))
     }
 
     /// The path as it is.

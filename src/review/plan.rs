@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::destination::{Here, Local};
-use super::digest::Digest;
 use super::folder::Stamp;
 use super::manifest::{File, Limits, Listing, Manifest};
 use super::path::ResultPath;
@@ -32,10 +31,12 @@ pub struct Plan {
     pub runs: Vec<RunPlan>,
     /// How many files are wanted.
     pub files: u64,
-    /// Their bytes.
+    /// Their bytes that are no holes and are not here yet.
     pub bytes: u64,
     /// How many files lie here already as the server has them.
     pub up_to_date: u64,
+    /// How many files came already, and their bytes.
+    pub came: (u64, u64),
     /// What will not come.
     pub refused: Vec<Refusal>,
 }
@@ -43,9 +44,9 @@ pub struct Plan {
 /// What is wanted of one run.
 #[derive(Clone, Debug)]
 pub struct RunPlan {
-    /// The server's name for the list that the files are counted by.
-    pub list: Digest,
-    /// The files, in the order in which they will come.
+    /// What the server has.
+    pub listing: Listing,
+    /// The files of it that are wanted, in the order in which they will come.
     pub wanted: Vec<Wanted>,
     /// Folders to make, as nothing is in them.
     pub folders: Vec<ResultPath>,
@@ -54,12 +55,30 @@ pub struct RunPlan {
 /// One file to come.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// The file on the server.
-    pub file: File,
-    /// Where it goes: its own path, or the one beside it when a person edited the file here.
-    pub target: ResultPath,
+    /// Which of the listed files it is.
+    pub at: usize,
+    /// Where it goes, when a person edited the file here; else it goes to its own path.
+    pub beside: Option<ResultPath>,
     /// What it may replace there: a file of ours that still looks like this, or nothing.
     pub replaces: Option<Stamp>,
+    /// How many of its bytes an interrupted fetch left here.
+    pub offset: u64,
+}
+
+impl RunPlan {
+    /// The file that is wanted.
+    pub fn file(&self, wanted: &Wanted) -> &File {
+        &self.listing.files[wanted.at]
+    }
+
+    /// How many files are wanted, and their bytes that are no holes and are not here yet.
+    pub fn size(&self) -> (usize, u64) {
+        let bytes = self
+            .wanted
+            .iter()
+            .map(|wanted| self.file(wanted).real.saturating_sub(wanted.offset));
+        (self.wanted.len(), bytes.fold(0, u64::saturating_add))
+    }
 }
 
 impl Plan {
@@ -74,26 +93,29 @@ impl Plan {
 ///
 /// # Errors
 /// [`Kind::Step`](crate::error::Kind::Step) when more than `limits.total` bytes would have to come.
-pub fn plan(manifest: &Manifest, local: &[Local], limits: &Limits) -> Result<Plan> {
+pub fn plan(manifest: Manifest, local: Vec<Local>, limits: &Limits) -> Result<Plan> {
     let mut plan = Plan {
-        refused: manifest.refused.clone(),
+        refused: manifest.refused,
         ..Plan::default()
     };
-    for (run, (listing, local)) in manifest.runs.iter().zip(local).enumerate() {
-        plan_run(&mut plan, run, listing, local);
+    for (run, (listing, local)) in manifest.runs.into_iter().zip(local).enumerate() {
+        plan_run(&mut plan, run, listing, &local);
     }
     if plan.bytes > limits.total {
         let (bytes, most) = (plan.bytes as f64 / 1e9, limits.total as f64 / 1e9);
         return Err(Error::step(format!(
             "the results are {bytes:.1} GB; one fetch brings at most {most:.1} GB"
         ))
-        .hint("fetch fewer runs at a time, or name fewer files in `results` of agile.toml"));
+        .hint(format!(
+            "git agile fetch-results --max-total {:.0}G fetches them all; --dry-run shows what there is",
+            bytes.ceil()
+        )));
     }
     Ok(plan)
 }
 
-fn plan_run(plan: &mut Plan, run: usize, listing: &Listing, local: &Local) {
-    let mut parts = git_parts(listing);
+fn plan_run(plan: &mut Plan, run: usize, listing: Listing, local: &Local) {
+    let mut parts = git_parts(&listing);
     for (folder, present) in &local.git_parts {
         parts.entry(folder.clone()).or_default().extend(present);
     }
@@ -103,27 +125,30 @@ fn plan_run(plan: &mut Plan, run: usize, listing: &Listing, local: &Local) {
         _ if local.folds && !names.insert(path.folded()) => Some(Reason::Twin),
         _ => None,
     };
-    let taken: HashSet<&ResultPath> = listing.files.iter().map(|file| &file.path).collect();
-    let mut out = RunPlan {
-        list: listing.id,
-        wanted: Vec::new(),
-        folders: Vec::new(),
-    };
-    for file in &listing.files {
+    // Most often nothing was edited.
+    let has_edits = local.here.iter().flatten().any(|here| here.is_edited());
+    let listed = listing.files.iter().filter(|_| has_edits);
+    let taken: HashSet<&ResultPath> = listed.map(|file| &file.path).collect();
+    let mut parts_here = local.parts.clone();
+    let (mut wanted, mut folders) = (Vec::new(), Vec::new());
+    for (at, file) in listing.files.iter().enumerate() {
         let choice = match refuses(&file.path) {
             Some(reason) => Choice::Refuse(reason),
-            None => choose(file, local, &taken),
+            None => choose(file, local.here.get(at).copied().flatten(), local, &taken),
         };
         match choice {
             Choice::Leave => plan.up_to_date += 1,
             Choice::Refuse(reason) => plan.refused.push(refusal(run, &file.path, reason)),
-            Choice::Fetch(target, replaces) => {
+            Choice::Fetch(beside, replaces) => {
                 plan.files += 1;
-                plan.bytes = plan.bytes.saturating_add(file.size);
-                out.wanted.push(Wanted {
-                    file: file.clone(),
-                    target,
+                let part = parts_here.remove(&file.sha256);
+                let offset = part.filter(|size| *size <= file.size).unwrap_or(0);
+                plan.bytes = plan.bytes.saturating_add(file.real.saturating_sub(offset));
+                wanted.push(Wanted {
+                    at,
+                    beside,
                     replaces,
+                    offset,
                 });
             }
         }
@@ -131,10 +156,14 @@ fn plan_run(plan: &mut Plan, run: usize, listing: &Listing, local: &Local) {
     for folder in &listing.folders {
         match refuses(folder) {
             Some(reason) => plan.refused.push(refusal(run, folder, reason)),
-            None => out.folders.push(folder.clone()),
+            None => folders.push(folder.clone()),
         }
     }
-    plan.runs.push(out);
+    plan.runs.push(RunPlan {
+        listing,
+        wanted,
+        folders,
+    });
 }
 
 fn refusal(run: usize, path: &ResultPath, reason: Reason) -> Refusal {
@@ -147,41 +176,41 @@ fn refusal(run: usize, path: &ResultPath, reason: Reason) -> Refusal {
 
 enum Choice {
     Leave,
-    Fetch(ResultPath, Option<Stamp>),
+    /// Into its own place or the one beside it, over what is there.
+    Fetch(Option<ResultPath>, Option<Stamp>),
     Refuse(Reason),
 }
 
 /// A person's edit is never replaced: the server's version, where it is new, goes beside it.
-fn choose(file: &File, local: &Local, taken: &HashSet<&ResultPath>) -> Choice {
-    let path = file.path.clone();
-    match local.here.get(&path) {
+fn choose(file: &File, here: Option<Here>, local: &Local, taken: &HashSet<&ResultPath>) -> Choice {
+    match here {
         Some(Here::InTheWay) => Choice::Refuse(Reason::InTheWay),
-        Some(here) if here.is_edited() => match path.beside() {
+        Some(here) if here.is_edited() => match file.path.beside() {
             _ if has_fetched(here, file) => Choice::Leave,
             Err(bad) => Choice::Refuse(bad.into()),
             Ok(beside) if taken.contains(&beside) => Choice::Refuse(Reason::Edited),
-            Ok(beside) => match local.here.get(&beside) {
-                Some(there) if there.is_edited() || *there == Here::InTheWay => {
+            Ok(beside) => match local.beside.get(&beside).copied() {
+                Some(there) if there.is_edited() || there == Here::InTheWay => {
                     Choice::Refuse(Reason::Edited)
                 }
-                there => fetch(file, beside, there),
+                there => fetch(file, Some(beside), there),
             },
         },
-        here => fetch(file, path, here),
+        here => fetch(file, None, here),
     }
 }
 
 /// Asks for `file` unless `here`, which no person edited, is the same already.
-fn fetch(file: &File, target: ResultPath, here: Option<&Here>) -> Choice {
+fn fetch(file: &File, beside: Option<ResultPath>, here: Option<Here>) -> Choice {
     match here {
         Some(here) if has_fetched(here, file) => Choice::Leave,
-        Some(Here::Plain { stamp, .. }) => Choice::Fetch(target, Some(*stamp)),
-        _ => Choice::Fetch(target, None),
+        Some(Here::Plain { stamp, .. }) => Choice::Fetch(beside, Some(stamp)),
+        _ => Choice::Fetch(beside, None),
     }
 }
 
-fn has_fetched(here: &Here, file: &File) -> bool {
-    matches!(here, Here::Plain { fetched, .. } if *fetched == Some(file.sha256))
+fn has_fetched(here: Here, file: &File) -> bool {
+    matches!(here, Here::Plain { fetched, .. } if fetched == Some(file.sha256))
 }
 
 /// The parts of repositories that a listing would make.

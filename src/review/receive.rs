@@ -1,17 +1,16 @@
 //! The bytes of the files asked for: read from the server's answer, handed to the disk.
 
-use std::sync::Arc;
-
 use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
 
 use super::destination::{Destination, Local};
-use super::manifest::{Limits, Manifest};
+use super::folder::Stamp;
+use super::manifest::{File, Limits, Listing, Manifest};
 use super::path::ResultPath;
-use super::plan::{self, Plan};
-use super::refusal::Refusal;
+use super::plan::{self, Plan, Wanted};
+use super::refusal::{Reason, Refusal};
 use super::wire::{self, Answer, damaged};
-use super::writer::Writer;
+use super::writer::{Writer, make_folders};
 use crate::error::{Context as _, Error, Result};
 use crate::model::nonce::Nonce;
 
@@ -41,20 +40,60 @@ pub struct Report {
     pub beside: Vec<(usize, ResultPath)>,
     /// What did not come; the command then ends with exit status 5.
     pub refused: Vec<Refusal>,
+    /// What the server has of each run.
+    pub listings: Vec<Listing>,
 }
 
 /// One step of a transfer, for the thread that writes.
 pub(super) enum Event {
-    /// The file `wanted[position]` of a run begins.
-    Begin { run: usize, position: usize },
+    /// A file begins.
+    Begin(Box<Item>),
     /// Its next bytes.
     Data(Vec<u8>),
+    /// So many zero bytes more.
+    Zero(u64),
     /// Its end.
     Done,
     /// It cannot be sent.
     Gone,
+    /// A file, all of it.
+    Whole(Box<Item>, Vec<u8>),
     /// Nothing more of this run comes.
     Failed { run: usize, why: String },
+}
+
+/// A file that comes, and where it goes.
+pub(super) struct Item {
+    pub run: usize,
+    pub file: File,
+    /// Where it goes, if not to its own path.
+    pub beside: Option<ResultPath>,
+    pub replaces: Option<Stamp>,
+    pub offset: u64,
+}
+
+impl Item {
+    pub fn new(run: usize, file: &File, wanted: &Wanted) -> Box<Self> {
+        Box::new(Item {
+            run,
+            file: file.clone(),
+            beside: wanted.beside.clone(),
+            replaces: wanted.replaces,
+            offset: wanted.offset,
+        })
+    }
+
+    pub fn target(&self) -> &ResultPath {
+        self.beside.as_ref().unwrap_or(&self.file.path)
+    }
+
+    pub fn refusal(&self, reason: Reason) -> Refusal {
+        Refusal {
+            run: self.run,
+            path: self.file.path.as_bytes().to_vec(),
+            reason,
+        }
+    }
 }
 
 /// Looks at what lies in `destinations` (one for each run of the manifest) and decides what to ask for. The disk
@@ -72,9 +111,38 @@ pub async fn prepare(
         let local: Vec<Local> = looks
             .map(|(run, there)| there.look(run))
             .collect::<Result<_>>()?;
-        let plan = plan::plan(&manifest, &local, &limits)?;
+        let plan = plan::plan(manifest, local, &limits)?;
         check_space(&plan, &destinations)?;
+        for (there, run) in destinations.iter_mut().zip(&plan.runs) {
+            let forgotten = there.forget_parts(run);
+            forgotten.or_step(|| format!("cannot tidy {}", there.name))?;
+        }
         Ok((plan, destinations))
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .or_step(|| "reading the results here failed".to_string())?
+}
+
+/// What [`prepare`] would decide, with nothing made or removed here: without a destination, nothing is there yet.
+///
+/// # Errors
+/// Those of [`prepare`].
+pub async fn preview(
+    manifest: Manifest,
+    mut destinations: Vec<Option<Destination>>,
+    limits: Limits,
+) -> Result<Plan> {
+    let work = move || {
+        let looks = manifest.runs.iter().zip(&mut destinations);
+        let local: Vec<Local> = looks
+            .map(|(run, there)| {
+                there
+                    .as_mut()
+                    .map_or(Ok(Local::default()), |there| there.look(run))
+            })
+            .collect::<Result<_>>()?;
+        plan::plan(manifest, local, &limits)
     };
     tokio::task::spawn_blocking(work)
         .await
@@ -95,22 +163,11 @@ pub async fn receive(
     destinations: Vec<Destination>,
     progress: impl FnMut(Progress) + Send + 'static,
 ) -> Result<Report> {
-    let plan = Arc::new(plan);
-    let (to_writer, events) = mpsc::channel(4);
-    let writer = Writer::new(plan.clone(), destinations, Box::new(progress));
-    let writing = tokio::task::spawn_blocking(move || writer.run(events));
-    let read = forward(stream, nonce, &plan, to_writer).await;
-    let written = writing
-        .await
-        .or_step(|| "writing the results failed".to_string())?;
-    let report = written?;
-    match read {
-        Ok(()) => Ok(report),
-        Err(error) => Err(error.cause(format!(
-            "{} of {} files are complete",
-            report.files, plan.files
-        ))),
-    }
+    let writing = Writing::start(&plan, destinations, progress);
+    let mut sink = writing.sink();
+    let read = forward(stream, nonce, &plan, &mut sink).await;
+    let (report, destinations) = writing.end(sink, read, plan.files).await?;
+    conclude(plan, report, destinations).await
 }
 
 /// Finishes a plan that wants no file: makes the empty folders.
@@ -118,11 +175,128 @@ pub async fn receive(
 /// # Errors
 /// [`Kind::Step`](crate::error::Kind::Step) when the disk fails.
 pub async fn settle(plan: Plan, destinations: Vec<Destination>) -> Result<Report> {
-    let (_, nothing) = mpsc::channel(1);
-    let writer = Writer::new(Arc::new(plan), destinations, Box::new(|_| ()));
-    tokio::task::spawn_blocking(move || writer.run(nothing))
+    conclude(plan, Report::default(), destinations).await
+}
+
+/// Adds to the report what was planned, makes the empty folders, and remembers the state of what is here.
+async fn conclude(
+    plan: Plan,
+    mut report: Report,
+    mut destinations: Vec<Destination>,
+) -> Result<Report> {
+    let work = move || {
+        report.files += plan.came.0;
+        report.bytes += plan.came.1;
+        report.up_to_date = plan.up_to_date;
+        report.refused.splice(0..0, plan.refused);
+        for (number, (run, there)) in plan.runs.into_iter().zip(&mut destinations).enumerate() {
+            if run.listing.is_same {
+                report.listings.push(run.listing);
+                continue;
+            }
+            let refused = make_folders(number, there, &run.folders)?;
+            report.refused.extend(refused);
+            there.index.save()?;
+            let lacks = report.refused.iter().any(|refusal| refusal.run == number)
+                || report.beside.iter().any(|(of, _)| *of == number);
+            // The index knows no folders, so that one that is removed here would not be missed.
+            let state = run
+                .listing
+                .state
+                .filter(|_| !lacks && run.folders.is_empty());
+            let kept = there.index.set_state(state);
+            kept.or_step(|| format!("cannot write beside the index of {}", there.name))?;
+            report.listings.push(run.listing);
+        }
+        Ok(report)
+    };
+    tokio::task::spawn_blocking(work)
         .await
         .or_step(|| "writing the results failed".to_string())?
+}
+
+/// The thread that writes, at work.
+pub(super) struct Writing {
+    to_writer: mpsc::Sender<Vec<Event>>,
+    handle: tokio::task::JoinHandle<Result<(Report, Vec<Destination>)>>,
+}
+
+impl Writing {
+    pub fn start(
+        plan: &Plan,
+        destinations: Vec<Destination>,
+        progress: impl FnMut(Progress) + Send + 'static,
+    ) -> Self {
+        let state = Progress {
+            files_total: plan.files,
+            bytes_total: plan.bytes,
+            ..Progress::default()
+        };
+        let (to_writer, events) = mpsc::channel(8);
+        let writer = Writer::new(state, destinations, Box::new(progress));
+        let handle = tokio::task::spawn_blocking(move || writer.run(events));
+        Writing { to_writer, handle }
+    }
+
+    pub fn sink(&self) -> Sink {
+        Sink {
+            events: Vec::new(),
+            bytes: 0,
+            to_writer: self.to_writer.clone(),
+        }
+    }
+
+    /// Waits for the end of what `sink` was given; `read` tells how reading the answer ended.
+    pub async fn end(
+        self,
+        mut sink: Sink,
+        read: Result<()>,
+        files: u64,
+    ) -> Result<(Report, Vec<Destination>)> {
+        sink.flush().await;
+        drop((sink, self.to_writer));
+        let written = self.handle.await;
+        let (report, destinations) =
+            written.or_step(|| "writing the results failed".to_string())??;
+        match read {
+            Ok(()) => Ok((report, destinations)),
+            Err(error) => {
+                Err(error.cause(format!("{} of {files} files are complete", report.files)))
+            }
+        }
+    }
+}
+
+/// Steps on their way to the writer, about a block of them at a time: waking it for each would cost more than the
+/// writing of a small file.
+pub(super) struct Sink {
+    events: Vec<Event>,
+    bytes: usize,
+    to_writer: mpsc::Sender<Vec<Event>>,
+}
+
+impl Sink {
+    const BYTES: usize = 128 << 10;
+    const EVENTS: usize = 256;
+
+    /// False where the writer gave up; it has the reason.
+    pub async fn push(&mut self, event: Event) -> bool {
+        self.bytes += match &event {
+            Event::Data(block) | Event::Whole(_, block) => block.len(),
+            _ => 0,
+        };
+        self.events.push(event);
+        match self.bytes >= Self::BYTES || self.events.len() >= Self::EVENTS {
+            true => self.flush().await,
+            false => true,
+        }
+    }
+
+    async fn flush(&mut self) -> bool {
+        self.bytes = 0;
+        let events = std::mem::take(&mut self.events);
+        self.to_writer.send(events).await.is_ok()
+    }
 }
 
 fn check_space(plan: &Plan, destinations: &[Destination]) -> Result<()> {
@@ -148,29 +322,28 @@ async fn forward(
     stream: impl AsyncRead + Unpin,
     nonce: &Nonce,
     plan: &Plan,
-    writer: mpsc::Sender<Event>,
+    sink: &mut Sink,
 ) -> Result<()> {
     let mut answer = Answer::open(stream, "send", nonce).await?;
     let mut order = Order::new(plan);
-    loop {
-        let step = match answer.next().await? {
-            None => return order.end(),
-            Some(line) => Sent::parse(line).ok_or_else(|| damaged("a line makes no sense"))?,
-        };
-        let event = match order.check(step)? {
+    while let Some(line) = answer.next().await? {
+        let sent = Sent::parse(line).ok_or_else(|| damaged("a line makes no sense"))?;
+        let event = match order.check(sent)? {
             Next::Event(event) => event,
             Next::Data(count) => Event::Data(answer.data(count).await?),
         };
-        if writer.send(event).await.is_err() {
+        if !sink.push(event).await {
             return Ok(());
         }
     }
+    order.end()
 }
 
 /// A line of the answer.
 enum Sent {
-    File(usize, u64),
+    File(usize, u64, u64),
     Data(u64),
+    Zero(u64),
     Done,
     Gone,
     Failed(usize, String),
@@ -180,7 +353,12 @@ impl Sent {
     fn parse(line: &[u8]) -> Option<Self> {
         let words: Vec<&[u8]> = line.split(|&b| b == b' ').collect();
         Some(match words[..] {
-            [b"file", run, index] => Sent::File(wire::number(run)?, wire::number(index)?),
+            [b"file", run, index, offset] => Sent::File(
+                wire::number(run)?,
+                wire::number(index)?,
+                wire::number(offset)?,
+            ),
+            [b"zero", count] => Sent::Zero(wire::number(count)?),
             [b"data", count] => Sent::Data(wire::number(count)?),
             [b"done"] => Sent::Done,
             [b"gone"] => Sent::Gone,
@@ -197,6 +375,11 @@ impl Sent {
 enum Next {
     Event(Event),
     Data(u64),
+}
+
+fn rest(left: u64, count: u64) -> Result<u64> {
+    left.checked_sub(count)
+        .ok_or_else(|| damaged("a file is longer than listed"))
 }
 
 /// The order in which files must come: exactly those asked for, none longer than the manifest says.
@@ -227,21 +410,21 @@ impl<'a> Order<'a> {
             .get(self.run)
             .and_then(|run| run.wanted.get(self.position));
         match (sent, self.left, wanted) {
-            (Sent::File(run, index), None, Some(wanted))
-                if run == self.run && index == wanted.file.index =>
+            (Sent::File(run, index, offset), None, Some(wanted))
+                if (run, offset) == (self.run, wanted.offset)
+                    && index == self.plan.runs[run].file(wanted).index =>
             {
-                self.left = Some(wanted.file.size);
-                Ok(Next::Event(Event::Begin {
-                    run,
-                    position: self.position,
-                }))
+                let file = self.plan.runs[run].file(wanted);
+                self.left = Some(file.size.saturating_sub(offset));
+                Ok(Next::Event(Event::Begin(Item::new(run, file, wanted))))
             }
             (Sent::Data(count), Some(left), _) => {
-                let rest = left
-                    .checked_sub(count)
-                    .ok_or_else(|| damaged("a file is longer than listed"))?;
-                self.left = Some(rest);
+                self.left = Some(rest(left, count)?);
                 Ok(Next::Data(count))
+            }
+            (Sent::Zero(count), Some(left), _) => {
+                self.left = Some(rest(left, count)?);
+                Ok(Next::Event(Event::Zero(count)))
             }
             (Sent::Done, Some(_), _) => Ok(self.advance(Event::Done)),
             (Sent::Gone, Some(_), _) => Ok(self.advance(Event::Gone)),

@@ -39,6 +39,8 @@ pub enum Reason {
     Changed,
     /// It is larger than one file may be.
     Large,
+    /// The run still writes to it.
+    Moving,
     /// The run has not begun, so nobody knows what is new.
     NotLaunched,
     /// Its path leads out of the folder or is no path.
@@ -55,6 +57,8 @@ pub enum Reason {
     Edited,
     /// The file here changed during the fetch.
     ChangedHere,
+    /// The run has more files than one fetch takes.
+    Many,
     /// The server could not list or send the run.
     Run(String),
 }
@@ -62,7 +66,10 @@ pub enum Reason {
 impl Reason {
     /// Whether the same fetch, repeated later, may succeed without anybody doing anything.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Reason::Changed | Reason::ChangedHere | Reason::Run(_))
+        matches!(
+            self,
+            Reason::Changed | Reason::ChangedHere | Reason::Moving | Reason::Many | Reason::Run(_)
+        )
     }
 
     /// The reason that a server means by `word` in a `refused` line.
@@ -77,6 +84,7 @@ impl Reason {
             b"unreadable" => Reason::Unreadable,
             b"changed" => Reason::Changed,
             b"large" => Reason::Large,
+            b"moving" => Reason::Moving,
             b"launch" => Reason::NotLaunched,
             _ => return None,
         })
@@ -108,6 +116,7 @@ impl fmt::Display for Reason {
             Reason::Unreadable => "cannot be read on the server",
             Reason::Changed => "changed while it was copied",
             Reason::Large => "is larger than one file may be",
+            Reason::Moving => "is still being written",
             Reason::NotLaunched => "has not begun, so nothing of it is new",
             Reason::Outside => "leads out of the results folder",
             Reason::Reserved => "has a name that git-agile uses itself",
@@ -116,6 +125,7 @@ impl fmt::Display for Reason {
             Reason::InTheWay => "is blocked here by a link or something else that is no plain file",
             Reason::Edited => "was edited here, and so was the version saved beside it",
             Reason::ChangedHere => "changed here during the fetch",
+            Reason::Many => "has more files than one fetch takes",
             Reason::Run(why) => {
                 return write!(f, "could not be fetched: {}", clean_bytes(why.as_bytes()));
             }

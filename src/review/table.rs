@@ -1,238 +1,417 @@
-//! Runs × parameters × metrics.
+//! Runs × parameters × metrics, or groups × metrics, in the forms that people and programs want.
 
-use serde_json::{Map, Value, json};
+mod csv;
+mod json;
+mod latex;
+mod markdown;
 
-use crate::error::{Error, Result};
-use crate::model::config::nearest;
-use crate::terminal::Table;
+use super::direction::Direction;
+use super::group::Group;
+use super::metrics::Curve;
+use super::number::{show, show_spread};
+use super::row::{self, Column, Content, Field, Row};
+use super::statistics::Summary;
+use crate::terminal;
 
-/// One run as `git agile review` shows it.
+pub use csv::{groups_to_csv, runs_to_csv};
+pub use json::{groups_to_json, number, runs_to_json};
+
+/// A table before it is written in some form.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Row {
-    /// The run's id.
-    pub run: String,
-    /// How it ended, or that it runs.
-    pub state: String,
-    /// Its parameters, in the order of the design.
-    pub parameters: Vec<(String, String)>,
-    /// The final values of its metrics.
-    pub metrics: Vec<(String, f64)>,
+pub struct Sheet {
+    /// The columns' heads.
+    pub heads: Vec<Head>,
+    /// The cells, row by row.
+    pub rows: Vec<Vec<Cell>>,
+    /// What all runs have in common and no column shows: name and text.
+    pub common: Vec<(String, String)>,
 }
 
-/// Sorts by a metric, or else by a parameter: smallest first, or largest with `descending`. Runs without it, or
-/// where it is NaN, come last either way; equal ones keep their order.
-///
-/// # Errors
-/// [`Kind::Usage`](crate::error::Kind::Usage) when no run has a metric or parameter of that name.
-pub fn sort(rows: &mut [Row], column: &str, descending: bool) -> Result<()> {
-    let known = names(rows, |row| row.metrics.iter().map(|(name, _)| name))
-        .into_iter()
-        .chain(names(rows, |row| {
-            row.parameters.iter().map(|(name, _)| name)
-        }));
-    let known: Vec<String> = known.collect();
-    if !known.iter().any(|name| name == column) {
-        let error = Error::usage(format!("no run has a metric or parameter `{column}`"));
-        let near = nearest(column, known.iter().map(String::as_str));
-        return Err(error.hint(match near {
-            Some(near) => format!("did you mean `{near}`?"),
-            None if known.is_empty() => "git agile fetch-results, then look again".to_string(),
-            None => format!("there are: {}", known.join(", ")),
-        }));
+/// A column's head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Its text.
+    pub title: String,
+    /// Whether it stands over numbers.
+    pub is_number: bool,
+}
+
+/// A cell.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell {
+    /// Nothing is known.
+    Empty,
+    /// A text, or a parameter as it is written.
+    Text(String),
+    /// A measured number.
+    Number(f64),
+    /// A mean with its uncertainty; `n` where it is of fewer runs than the group has.
+    Spread {
+        /// The mean.
+        mean: f64,
+        /// The standard deviation or half the confidence interval; nothing for a single value.
+        spread: Option<f64>,
+        /// Of how many runs, where that must be said.
+        n: Option<usize>,
+    },
+}
+
+impl Cell {
+    /// The cell as a person reads it.
+    pub fn text(&self) -> String {
+        match self {
+            Cell::Empty => String::new(),
+            Cell::Text(text) => text.clone(),
+            Cell::Number(value) => show(*value),
+            Cell::Spread { mean, spread, n } => {
+                let text = match spread {
+                    Some(spread) if !mean.is_nan() => {
+                        let (mean, spread) = show_spread(*mean, *spread);
+                        format!("{mean} ± {spread}")
+                    }
+                    _ => show(*mean),
+                };
+                match n {
+                    Some(n) => format!("{text} (n={n})"),
+                    None => text,
+                }
+            }
+        }
     }
-    rows.sort_by(|a, b| {
-        let order = match (value(a, column), value(b, column)) {
-            (Some(a), Some(b)) => a.total_cmp(&b),
-            (None, None) => text(a, column).cmp(&text(b, column)),
-            (a, b) => return a.is_none().cmp(&b.is_none()),
-        };
-        if descending { order.reverse() } else { order }
+}
+
+/// What is shown of the spread of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spread {
+    /// The sample standard deviation.
+    Deviation,
+    /// The 95 % confidence interval of the mean.
+    Confidence,
+}
+
+impl Spread {
+    /// Of `summary`.
+    pub fn of(self, summary: &Summary) -> Option<f64> {
+        match self {
+            Spread::Deviation => summary.sd,
+            Spread::Confidence => summary.ci95(),
+        }
+    }
+
+    /// In words, for a legend.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Spread::Deviation => "mean ± sample standard deviation",
+            Spread::Confidence => "mean ± 95 % confidence interval (Student's t)",
+        }
+    }
+}
+
+/// The columns that a person wants to see when they name none: run, state, what differs, and the metrics.
+pub fn usual_columns(rows: &[Row]) -> Vec<Column> {
+    let fields = [Field::Experiment, Field::Server, Field::Commit].map(Column::Field);
+    let parameters = row::parameters(rows).into_iter().map(Column::Parameter);
+    let differing = fields.into_iter().chain(parameters).filter(|column| {
+        row::varies(rows, column) || (rows.len() == 1 && matches!(column, Column::Parameter(_)))
     });
-    Ok(())
-}
-
-/// The rows for a person: run, state, then a column for each parameter and each metric that any run has.
-pub fn table(rows: &[Row]) -> Table {
-    let parameters = names(rows, |row| row.parameters.iter().map(|(name, _)| name));
-    let metrics = names(rows, |row| row.metrics.iter().map(|(name, _)| name));
-    let numbers = parameters
-        .iter()
-        .chain(&metrics)
-        .map(|name| format!(">{name}"));
-    let heads: Vec<String> = ["RUN".to_string(), "STATE".to_string()]
+    [Field::Run, Field::State]
+        .map(Column::Field)
         .into_iter()
-        .chain(numbers)
-        .collect();
-    let mut table = Table::new(&heads.iter().map(String::as_str).collect::<Vec<_>>());
-    for row in rows {
-        let mut cells = vec![row.run.clone(), row.state.clone()];
-        cells.extend(
-            parameters
-                .iter()
-                .map(|name| text(row, name).unwrap_or_default().to_string()),
-        );
-        cells.extend(
-            metrics
-                .iter()
-                .map(|name| metric(row, name).map(show).unwrap_or_default()),
-        );
-        table.row(cells);
-    }
-    table
-}
-
-/// The rows for programs: a list of `{"run", "state", "parameters": {…}, "metrics": {…}}`. Numbers that JSON does
-/// not have are the texts `"NaN"`, `"Infinity"` and `"-Infinity"`.
-pub fn to_json(rows: &[Row]) -> Value {
-    let row = |row: &Row| {
-        let parameters = row
-            .parameters
-            .iter()
-            .map(|(name, text)| (name.clone(), json!(text)));
-        let metrics = row
-            .metrics
-            .iter()
-            .map(|(name, value)| (name.clone(), number(*value)));
-        json!({
-            "run": row.run,
-            "state": row.state,
-            "parameters": parameters.collect::<Map<_, _>>(),
-            "metrics": metrics.collect::<Map<_, _>>(),
-        })
-    };
-    rows.iter().map(row).collect()
-}
-
-/// The names that any row has, in the order in which they are first seen.
-fn names<'a, N: Iterator<Item = &'a String>>(
-    rows: &'a [Row],
-    of: impl Fn(&'a Row) -> N,
-) -> Vec<String> {
-    let mut seen = std::collections::HashSet::new();
-    let all = rows.iter().flat_map(of);
-    all.filter(|name| seen.insert(name.as_str()))
-        .cloned()
+        .chain(differing)
+        .chain(row::metrics(rows).into_iter().map(Column::Metric))
         .collect()
 }
 
-fn metric(row: &Row, name: &str) -> Option<f64> {
-    row.metrics
+/// The table of single runs.
+pub fn runs(rows: &[Row], columns: &[Column]) -> Sheet {
+    let heads = columns
         .iter()
-        .find(|(known, _)| known == name)
-        .map(|(_, value)| *value)
-}
-
-fn text<'a>(row: &'a Row, name: &str) -> Option<&'a str> {
-    row.parameters
-        .iter()
-        .find(|(known, _)| known == name)
-        .map(|(_, text)| text.as_str())
-}
-
-fn value(row: &Row, name: &str) -> Option<f64> {
-    let value = metric(row, name).or_else(|| text(row, name)?.parse().ok());
-    value.filter(|value| !value.is_nan())
-}
-
-fn number(value: f64) -> Value {
-    match value {
-        _ if value.is_nan() => json!("NaN"),
-        f64::INFINITY => json!("Infinity"),
-        f64::NEG_INFINITY => json!("-Infinity"),
-        _ => json!(value),
+        .map(|column| head(column, columns, rows))
+        .collect();
+    let cell = |row: &Row, column: &Column| match (row.get(column), column) {
+        (Content::Nothing, _) => Cell::Empty,
+        (Content::Number(value), _) => Cell::Number(value),
+        (Content::Text(text), Column::Field(Field::Commit)) => Cell::Text(short(&text).into()),
+        (Content::Text(text), _) => Cell::Text(text.into_owned()),
+    };
+    let cells = |row: &Row| columns.iter().map(|column| cell(row, column)).collect();
+    Sheet {
+        heads,
+        rows: rows.iter().map(cells).collect(),
+        common: common(rows, columns),
     }
 }
 
-/// Five significant digits, without zeros at the end; an exponent where the number would be long.
-pub fn show(value: f64) -> String {
-    if value == 0.0 || !value.is_finite() {
-        return value.to_string();
+/// The table of groups.
+pub fn groups(
+    rows: &[Row],
+    groups: &[Group],
+    keys: &[Column],
+    metrics: &[String],
+    spread: Spread,
+) -> Sheet {
+    let key_heads = keys.iter().map(|column| head(column, keys, rows));
+    let number = |title: &str| Head {
+        title: title.into(),
+        is_number: true,
+    };
+    let heads = key_heads
+        .chain([number("n")])
+        .chain(metrics.iter().map(|name| number(name)))
+        .collect();
+    let cells = |group: &Group| {
+        let texts = keys
+            .iter()
+            .zip(&group.key)
+            .map(|(column, text)| match column {
+                Column::Field(Field::Commit) => Cell::Text(short(text).into()),
+                _ => Cell::Text(text.clone()),
+            });
+        let n = group.rows.len();
+        let spreads = metrics.iter().map(|name| match group.summary(rows, name) {
+            None => Cell::Empty,
+            Some(summary) => Cell::Spread {
+                mean: summary.mean,
+                spread: spread.of(&summary),
+                n: (summary.n != n).then_some(summary.n),
+            },
+        });
+        texts
+            .chain([Cell::Number(n as f64)])
+            .chain(spreads)
+            .collect()
+    };
+    Sheet {
+        heads,
+        rows: groups.iter().map(cells).collect(),
+        common: common(rows, keys),
     }
-    let size = value.abs().log10().floor() as i32;
-    if value.fract() == 0.0 && size < 15 {
-        return value.to_string();
-    }
-    if !(-4..7).contains(&size) {
-        let (mantissa, exponent) = (format!("{value:.4e}"), "");
-        let (mantissa, exponent) = mantissa.split_once('e').unwrap_or((&mantissa, exponent));
-        return format!("{}e{exponent}", trim(mantissa));
-    }
-    trim(&format!("{value:.*}", (4 - size).max(0) as usize)).to_string()
 }
 
-fn trim(text: &str) -> &str {
-    match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.'),
-        false => text,
+fn head(column: &Column, all: &[Column], rows: &[Row]) -> Head {
+    let name = column.name();
+    let is_twice = all.iter().filter(|other| other.name() == name).count() > 1;
+    let title = match column {
+        Column::Parameter(_) if is_twice => format!("parameter.{name}"),
+        _ => name.to_string(),
+    };
+    let is_number = match column {
+        Column::Field(_) => false,
+        Column::Metric(_) => true,
+        Column::Parameter(_) => rows.iter().all(|row| match row.get(column) {
+            Content::Nothing => true,
+            content => content.number().is_some(),
+        }),
+    };
+    Head { title, is_number }
+}
+
+/// The parameters, commit and server that all of several runs share and `shown` does not have.
+fn common(rows: &[Row], shown: &[Column]) -> Vec<(String, String)> {
+    let [first, _, ..] = rows else {
+        return Vec::new();
+    };
+    let parameters = row::parameters(rows).into_iter().map(Column::Parameter);
+    let is_common = |column: &Column| !shown.contains(column) && !row::varies(rows, column);
+    parameters
+        .filter(is_common)
+        .map(|column| {
+            let text = first.parameter(column.name()).map(ToString::to_string);
+            (column.name().to_string(), text.unwrap_or_default())
+        })
+        .collect()
+}
+
+/// A commit's id as people write it.
+pub fn short(commit: &str) -> &str {
+    commit.get(..7).unwrap_or(commit)
+}
+
+/// The best of some values.
+pub fn best(values: impl IntoIterator<Item = Option<f64>>, direction: Direction) -> Option<usize> {
+    let mut best: Option<(usize, f64)> = None;
+    for (index, value) in values.into_iter().enumerate() {
+        let Some(value) = value.filter(|value| !value.is_nan()) else {
+            continue;
+        };
+        if best.is_none_or(|(_, known)| direction.is_better(value, known)) {
+            best = Some((index, value));
+        }
     }
+    best.map(|(index, _)| index)
+}
+
+impl Sheet {
+    /// The table for a terminal: aligned, heads in capitals where they are the program's own.
+    pub fn terminal(&self, curves: Option<(&str, Vec<String>)>) -> terminal::Table {
+        let title = |head: &Head| {
+            let is_ours =
+                Field::ALL.iter().any(|field| field.as_str() == head.title) || head.title == "n";
+            let title = if is_ours {
+                head.title.to_uppercase()
+            } else {
+                head.title.clone()
+            };
+            format!("{}{title}", if head.is_number { ">" } else { "" })
+        };
+        let mut heads: Vec<String> = self.heads.iter().map(title).collect();
+        heads.extend(curves.as_ref().map(|(title, _)| title.to_string()));
+        let mut table = terminal::Table::new(&heads.iter().map(String::as_str).collect::<Vec<_>>());
+        for (index, cells) in self.rows.iter().enumerate() {
+            let curve = curves
+                .as_ref()
+                .and_then(|(_, curves)| curves.get(index).cloned());
+            table.row(cells.iter().map(Cell::text).chain(curve));
+        }
+        table
+    }
+
+    /// What all runs have in common: `epochs=10 optimizer=adam`; nothing when there is nothing.
+    pub fn common_line(&self) -> Option<String> {
+        let pairs: Vec<String> = self
+            .common
+            .iter()
+            .map(|(name, text)| format!("{name}={text}"))
+            .collect();
+        (!pairs.is_empty()).then(|| pairs.join(" "))
+    }
+
+    /// The table in GitHub's Markdown.
+    pub fn markdown(&self) -> String {
+        markdown::write(self)
+    }
+
+    /// The table in LaTeX, for the package `booktabs`.
+    pub fn latex(&self) -> String {
+        latex::write(self)
+    }
+}
+
+/// A curve in `width` letters; a gap where it is not finite.
+pub fn sparkline(curve: &Curve, width: usize) -> String {
+    const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let finite = || {
+        curve
+            .values
+            .iter()
+            .copied()
+            .filter(|value| value.is_finite())
+    };
+    let (low, high) = finite().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+        (low.min(value), high.max(value))
+    });
+    let count = curve.values.len();
+    let letters = count.min(width);
+    let letter = |place: usize| {
+        let part = &curve.values[place * count / letters..(place + 1) * count / letters];
+        let part: Vec<f64> = part
+            .iter()
+            .copied()
+            .filter(|value| value.is_finite())
+            .collect();
+        let mean = Summary::of(&part)?.mean;
+        let level = if high > low {
+            (mean - low) / (high - low) * 7.0
+        } else {
+            0.0
+        };
+        LEVELS.get(level.round() as usize).copied()
+    };
+    (0..letters)
+        .map(|place| letter(place).unwrap_or(' '))
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::row::tests::{rows, run};
     use super::*;
-    use crate::error::Kind;
+    use crate::review::group;
 
-    fn rows() -> Vec<Row> {
-        let row = |run: &str, lr: &str, loss: Option<f64>| Row {
-            run: run.into(),
-            state: "succeeded".into(),
-            parameters: vec![("lr".into(), lr.into())],
-            metrics: loss.map(|loss| ("loss".into(), loss)).into_iter().collect(),
+    fn repeated() -> Vec<Row> {
+        let all = [("a_1", "0.1", 1.0), ("b", "0.01", 4.0), ("c", "0.1", 3.0)];
+        let row = |(id, lr, loss)| {
+            run(
+                id,
+                &[("lr", lr), ("kind", "a|b & c_d%")],
+                &[("val_loss", loss)],
+            )
         };
-        vec![
-            row("a", "0.1", Some(f64::NAN)),
-            row("b", "1e-3", Some(0.25)),
-            row("c", "0.01", None),
-            row("d", "1", Some(0.125)),
-        ]
+        all.map(row).into()
     }
 
-    fn order(column: &str, descending: bool) -> String {
-        let mut rows = rows();
-        sort(&mut rows, column, descending).unwrap();
-        rows.into_iter().map(|row| row.run).collect()
+    fn grouped() -> (Vec<Row>, Vec<Column>, Vec<Group>) {
+        let rows = repeated();
+        let keys = vec![Column::Parameter("lr".into())];
+        let groups = group::group(&rows, &keys);
+        (rows, keys, groups)
     }
 
     #[test]
-    fn the_best_comes_first_and_the_unknown_last() {
-        assert_eq!(order("loss", false), "dbac");
-        assert_eq!(order("loss", true), "bdac");
-        assert_eq!(order("lr", false), "bcad");
-        let error = sort(&mut rows(), "los", false).unwrap_err();
+    fn a_terminal_gets_aligned_columns() {
+        let rows = rows();
+        let lines = runs(&rows, &usual_columns(&rows)).terminal(None).lines();
+        assert_eq!(lines[0], "RUN  STATE         lr   loss");
+        assert_eq!(lines[2], "b    succeeded  0.001   0.25");
+        assert_eq!(lines[3], "c    succeeded   0.01");
+        let sheet = runs(&repeated(), &usual_columns(&repeated()));
+        assert_eq!(sheet.common_line().as_deref(), Some("kind=a|b & c_d%"));
+        let curve = Curve {
+            axis: String::new(),
+            steps: vec![],
+            values: vec![0.0, f64::NAN, 2.0, 7.0],
+        };
+        assert_eq!(sparkline(&curve, 10), "▁ ▃█");
+        assert_eq!(sparkline(&curve, 2), "▁▆");
+    }
+
+    #[test]
+    fn groups_show_mean_and_spread() {
+        let (rows, keys, all) = grouped();
+        let metrics = ["val_loss".to_string()];
+        let lines = groups(&rows, &all, &keys, &metrics, Spread::Deviation)
+            .terminal(None)
+            .lines();
         assert_eq!(
-            (error.kind, error.hints[0].as_str()),
-            (Kind::Usage, "did you mean `loss`?")
+            lines,
+            [
+                "  lr  N   val_loss",
+                "0.01  1          4",
+                " 0.1  2  2.0 ± 1.4"
+            ]
         );
+        let lines = groups(&rows, &all, &keys, &metrics, Spread::Confidence)
+            .terminal(None)
+            .lines();
+        assert_eq!(lines[2], " 0.1  2    2 ± 13");
     }
 
     #[test]
-    fn a_table_and_json_have_every_value() {
-        let lines = table(&rows()).lines();
-        assert_eq!(lines[0], "RUN  STATE        lr   loss");
-        assert_eq!(lines[2], "b    succeeded  1e-3   0.25");
-        assert_eq!(lines[3], "c    succeeded  0.01");
-        let json = to_json(&rows());
+    fn every_form_escapes_what_it_must() {
+        let rows = repeated();
+        let columns =
+            group::columns(&rows, &["run", "kind", "val_loss"].map(String::from)).unwrap();
+        let sheet = runs(&rows, &columns);
+        let mut forms = vec![sheet.markdown(), sheet.latex()];
+        let (rows, keys, all) = grouped();
+        let metrics = ["val_loss".to_string()];
+        forms.push(groups(&rows, &all, &keys, &metrics, Spread::Deviation).latex());
+        forms.push(groups_to_csv(&rows, &all, &keys, &metrics));
+        forms.push(runs_to_csv(&rows, None));
+        for json in [
+            groups_to_json(&rows, &all, &keys, &metrics),
+            runs_to_json(&rows[..1], None),
+        ] {
+            forms.push(serde_json::to_string_pretty(&json).unwrap() + "\n");
+        }
+        insta::assert_snapshot!(forms.join("\n"));
+    }
+
+    #[test]
+    fn json_has_what_json_lacks() {
+        let json = runs_to_json(&rows(), None);
         assert_eq!(json[0]["metrics"]["loss"], "NaN");
         assert_eq!(json[1]["metrics"]["loss"], 0.25);
-    }
-
-    #[test]
-    fn numbers_are_short() {
-        for (value, text) in [
-            (0.0, "0"),
-            (3.0, "3"),
-            (-1.5, "-1.5"),
-            (0.123456789, "0.12346"),
-            (123456.789, "123457"),
-            (0.00012345678, "0.00012346"),
-            (1.23456e-7, "1.2346e-7"),
-            (1e-9, "1e-9"),
-            (1.5e20, "1.5e20"),
-            (f64::NAN, "NaN"),
-            (f64::INFINITY, "inf"),
-            (0.99999999, "1"),
-        ] {
-            assert_eq!(show(value), text);
-        }
+        assert_eq!(json[1]["parameters"]["lr"], 0.001);
     }
 }

@@ -4,10 +4,12 @@
 
 mod clean;
 mod output;
+mod pager;
 mod table;
 
 pub use clean::{Escaper, clean, clean_bytes, clean_lines};
-pub use output::{Output, Stream, Style};
+pub use output::{Colour, Output, Stream, Style};
+pub use pager::page;
 pub use table::Table;
 
 /// `1 run`, `2 runs`.

@@ -35,6 +35,17 @@ pub enum Style {
     Bold,
 }
 
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colour {
+    /// On a terminal.
+    Auto,
+    /// Everywhere.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
 /// The program's output. Cheap to share; progress lines and messages never tear each other.
 pub struct Output {
     data_colour: bool,
@@ -45,16 +56,23 @@ pub struct Output {
 
 impl Output {
     /// Looks at the two streams, `NO_COLOR` and `TERM`. With `quiet`, only errors, warnings and data are written.
-    pub fn new(quiet: bool) -> Self {
+    pub fn new(quiet: bool, colour: Colour) -> Self {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
             || std::env::var_os("TERM").is_some_and(|v| v == "dumb");
         let progress = MultiProgress::new();
         if quiet || !io::stderr().is_terminal() {
             progress.set_draw_target(ProgressDrawTarget::hidden());
         }
+        // Git has started a pager for us (`pager.agile`), which shows colours.
+        let is_paged = std::env::var_os("GIT_PAGER_IN_USE").is_some_and(|value| value == "1");
+        let is_coloured = |is_terminal: bool| match colour {
+            Colour::Always => !plain,
+            Colour::Auto => !plain && is_terminal,
+            Colour::Never => false,
+        };
         Output {
-            data_colour: !plain && io::stdout().is_terminal(),
-            talk_colour: !plain && io::stderr().is_terminal(),
+            data_colour: is_coloured(io::stdout().is_terminal() || is_paged),
+            talk_colour: is_coloured(io::stderr().is_terminal()),
             progress,
             quiet,
         }
@@ -168,6 +186,12 @@ impl Output {
     /// Whether a person reads standard output.
     pub fn is_read(&self) -> bool {
         io::stdout().is_terminal()
+    }
+
+    /// The columns of the terminal that shows standard output, where one does.
+    pub fn width(&self) -> Option<usize> {
+        let (_, columns) = console::Term::stdout().size_checked()?;
+        Some(usize::from(columns)).filter(|columns| *columns > 0)
     }
 
     fn talk_lines(&self, style: Style, label: &str, text: &str) {

@@ -34,10 +34,24 @@ impl Table {
         self.rows.len() <= 1
     }
 
+    /// The columns of a terminal that its lines need at most.
+    pub fn width(&self) -> usize {
+        let widths = self.widths();
+        widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1)
+    }
+
     /// The lines, heads first, without trailing spaces.
     pub fn lines(&self) -> Vec<String> {
+        let widths = self.widths();
+        self.rows
+            .iter()
+            .map(|row| self.line(row, &widths))
+            .collect()
+    }
+
+    fn widths(&self) -> Vec<usize> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..columns)
+        (0..columns)
             .map(|i| {
                 self.rows
                     .iter()
@@ -46,10 +60,6 @@ impl Table {
                     .max()
                     .unwrap_or(0)
             })
-            .collect();
-        self.rows
-            .iter()
-            .map(|row| self.line(row, &widths))
             .collect()
     }
 
@@ -87,5 +97,6 @@ mod tests {
             table.lines(),
             ["RUN       LOSS", "train-1    0.5", "數       12.25"]
         );
+        assert_eq!(table.width(), 14);
     }
 }

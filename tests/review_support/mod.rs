@@ -11,7 +11,8 @@ use std::process::Command;
 
 use git_agile::error::Result;
 use git_agile::review::{
-    self, Destination, Limits, Manifest, Nonce, PROGRAM, Plan, Reason, Report, Source,
+    self, Ask, Destination, Limits, Manifest, Nonce, Offer, PROGRAM, Plan, Reason, Report, Source,
+    Standing,
 };
 use tempfile::TempDir;
 
@@ -19,6 +20,8 @@ use tempfile::TempDir;
 pub struct Lab {
     pub temp: TempDir,
     pub patterns: Vec<String>,
+    pub only: Vec<String>,
+    pub is_moving: bool,
     pub limits: Limits,
 }
 
@@ -30,6 +33,8 @@ impl Lab {
         let lab = Lab {
             temp: tempfile::tempdir().unwrap(),
             patterns: Vec::new(),
+            only: Vec::new(),
+            is_moving: false,
             limits: Limits::default(),
         };
         fs::create_dir_all(lab.code()).unwrap();
@@ -65,7 +70,7 @@ impl Lab {
     }
 
     pub fn index(&self) -> PathBuf {
-        self.root().join(format!(".git/agile/fetched/{RUN}.json"))
+        self.root().join(format!(".git/agile/fetched/{RUN}.index"))
     }
 
     pub fn write(&self, path: impl AsRef<[u8]>, text: impl AsRef<[u8]>) {
@@ -95,6 +100,8 @@ impl Lab {
         vec![Source {
             folder: self.run_folder().into(),
             patterns: self.patterns.clone(),
+            only: self.only.clone(),
+            is_moving: self.is_moving,
         }]
     }
 
@@ -129,15 +136,59 @@ impl Lab {
         ask(&review::send_arguments(nonce, &self.sources(), plan))
     }
 
-    /// The whole fetch.
+    /// The whole fetch, as the command does it.
     pub fn fetch(&self) -> Result<Report> {
-        self.fetch_with(|| ())
+        let ask = self.ask();
+        let (bytes, nonce) = self.asked(ask);
+        self.take(&bytes, &nonce, ask)
     }
 
-    /// The whole fetch; `between` happens after the manifest is read.
+    /// What the command would ask for.
+    pub fn ask(&self) -> Ask {
+        match Standing::of(&self.root(), RUN, &self.index()) {
+            Standing::Nothing => Ask::Contents,
+            Standing::Fetched(state) if self.untouched().is_some() => Ask::Unless(state),
+            _ => Ask::List,
+        }
+    }
+
+    pub fn untouched(&self) -> Option<u64> {
+        review::untouched(&self.root(), RUN, &self.index())
+    }
+
+    /// What the server answers.
+    pub fn asked(&self, ask: Ask) -> (Vec<u8>, Nonce) {
+        let nonce = Nonce::fresh().unwrap();
+        let arguments = review::fetch_arguments(&nonce, &self.sources(), &[ask], &self.limits);
+        (self::ask(&arguments), nonce)
+    }
+
+    /// What is made of the answer, and of the next one where that is needed.
+    pub fn take(&self, bytes: &[u8], nonce: &Nonce, ask: Ask) -> Result<Report> {
+        let offer = block_on(Offer::read(bytes, nonce, &[ask], &self.limits))?;
+        let (manifest, contents) = offer.split();
+        if manifest.runs[0].is_same {
+            return Ok(Report {
+                up_to_date: self.untouched().unwrap_or_default(),
+                ..Report::default()
+            });
+        }
+        let (mut plan, mut there) = self.prepare(manifest)?;
+        if let Some(contents) = contents {
+            let received = contents.receive(plan, there, &self.limits, |_| ());
+            (plan, there) = block_on(received)?;
+        }
+        self.rest(plan, there)
+    }
+
+    /// The whole fetch in two questions; `between` happens after the manifest is read.
     pub fn fetch_with(&self, between: impl FnOnce()) -> Result<Report> {
         let (plan, there) = self.prepare(self.manifest()?)?;
         between();
+        self.rest(plan, there)
+    }
+
+    fn rest(&self, plan: Plan, there: Vec<Destination>) -> Result<Report> {
         if plan.is_empty() {
             return block_on(review::settle(plan, there));
         }

@@ -225,6 +225,28 @@ impl Lab {
         masters.len()
     }
 
+    /// Puts a distribution with one module of its name into the project's own environment, as pip leaves it.
+    pub fn install_here(&self, name: &str, version: &str) {
+        let packages = self
+            .project_folder()
+            .join(".venv/lib/python3.11/site-packages");
+        let info = packages.join(format!("{name}-{version}.dist-info"));
+        fs::create_dir_all(&info).expect("make the folder");
+        let metadata = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n");
+        fs::write(info.join("METADATA"), metadata).expect("write it");
+        fs::write(info.join("RECORD"), format!("{name}.py,,\n")).expect("write it");
+        fs::write(packages.join(format!("{name}.py")), "").expect("write it");
+    }
+
+    /// Whether a file system can be mounted in a namespace of one's own; says that the test is skipped where not.
+    pub fn may_mount(&self) -> bool {
+        let can = self.run("unshare", &["-rm", "sh", "-c", "mount -t tmpfs tmpfs /mnt"]);
+        if can.code != Some(0) {
+            eprintln!("skipped: this system lets nobody mount in a namespace of their own");
+        }
+        can.code == Some(0)
+    }
+
     /// Makes a wheel that every pip of the laboratory finds, and nothing else: one module that knows its version.
     /// No pip of the laboratory asks the network.
     pub fn wheel(&self, name: &str, version: &str) {

@@ -14,24 +14,33 @@
 //! `script/bootstrap` installs, and runs as root and as an ordinary user alike.
 #![allow(dead_code, unused_imports)] // every test binary uses a part of it
 
+mod git_host;
 mod lab;
 mod outcome;
 mod project;
 pub mod script;
 mod server;
+mod slurm;
 mod terminal;
 
-pub use lab::Lab;
-pub use outcome::{Outcome, Running};
+pub use git_host::GitHost;
+pub use lab::{Lab, write_program};
+pub use outcome::{Outcome, Running, run};
 pub use project::configuration;
 pub use server::{Direction, Server, sshd_gives_terminals};
+pub use slurm::Slurm;
 pub use terminal::Terminal;
 
 use std::time::{Duration, Instant};
 
-/// Polls until `condition` holds; fails the test after `seconds`, naming what it waited for.
+/// How much longer than on an idle machine a test waits for what must come.
+const BUSY: u64 = 6;
+
+/// Polls until `condition` holds; fails the test when it does not even `seconds` times [`BUSY`] later, naming what it
+/// waited for.
 #[track_caller]
 pub fn wait_until(seconds: u64, what: &str, condition: impl FnMut() -> bool) {
+    let seconds = BUSY * seconds;
     assert!(
         holds_within(Duration::from_secs(seconds), condition),
         "waited {seconds} s in vain for {what}"

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::holds_within;
 
 /// No command of a test takes longer.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// How a command ended and what it said.
 #[derive(Debug)]
@@ -172,7 +172,7 @@ impl Running {
             let _ = self.child.kill();
         }
         let status = self.child.wait().expect("it is our child");
-        let late = Duration::from_secs(20);
+        let late = Duration::from_secs(60);
         let bytes = self.stdout.recv_timeout(late);
         let errors = self.stderr.recv_timeout(late);
         assert!(

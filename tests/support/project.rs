@@ -36,6 +36,18 @@ impl Lab {
         folder
     }
 
+    /// Commits that the experiment writes its own environment into the file `environment`.
+    #[track_caller]
+    pub fn spy_on_environment(&self) {
+        self.write(
+            "spy.py",
+            "import os\nopen('environment', 'w').write(repr(dict(os.environ)))\n",
+        );
+        let train = self.read("train.py");
+        self.write("train.py", &format!("import spy\n{train}"));
+        self.commit("Look around");
+    }
+
     /// Commits everything that changed and says the new commit's id.
     #[track_caller]
     pub fn commit(&self, message: &str) -> String {

@@ -3,8 +3,10 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use git_agile::deployment::environment::Recipe;
 use git_agile::deployment::protocol::{Answer, Call, Nonce, read_answer};
 use git_agile::deployment::scripts::{Deployment, RunFiles};
+use git_agile::model::config::{Launcher, Manager};
 use git_agile::model::names::{RemotePath, RunId};
 
 use super::outcome::{Outcome, Running};
@@ -80,14 +82,19 @@ pub fn one_run(path: &str, url: &str, commit: &str, id: &str, command: &str) -> 
         path: RemotePath::new(path).expect("a path"),
         url: url.into(),
         commit: commit.into(),
+        credential: None,
+        submodules: Vec::new(),
+        lfs: None,
         branch: "main".into(),
-        environment: "0123456789abcdef".into(),
-        python: String::new(),
-        launcher: "auto",
-        manager: "venv",
+        recipe: Recipe {
+            key: "0123456789abcdef".into(),
+            manager: Manager::Venv,
+            ..Recipe::default()
+        },
+        launcher: Launcher::Auto,
+        sbatch: Vec::new(),
         slots: None,
         gpus: Vec::new(),
-        requirements: Vec::new(),
         runs: vec![RunFiles {
             id: RunId::new(id).expect("a run id"),
             json: "{}".into(),
@@ -95,6 +102,7 @@ pub fn one_run(path: &str, url: &str, commit: &str, id: &str, command: &str) -> 
             variables: String::new(),
             setup: String::new(),
             limit: None,
+            watch: None,
             data: Vec::new(),
         }],
     }

@@ -1,5 +1,6 @@
 //! A server: one real sshd on a loopback port that leads into a home of its own.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
 use std::net::TcpListener;
@@ -231,6 +232,20 @@ impl Server {
         let sessions = self.live_sessions();
         sessions.iter().for_each(|pid| kill(*pid));
         holds_within(Duration::from_secs(5), || self.live_sessions().is_empty());
+        sessions.len()
+    }
+
+    /// The open connections fall silent and stay open, as after a router has forgotten them; new ones are served. Says
+    /// how many processes that took.
+    pub fn freeze_connections(&self) -> usize {
+        let sshd = self.sshd.lock().expect("no test failed in here");
+        let listener = sshd.as_ref().map(|child| child.id() as i32);
+        self.remember_sessions(listener.expect("it listens"));
+        let sessions = self.live_sessions();
+        for pid in &sessions {
+            let pid = rustix::process::Pid::from_raw(*pid).expect("a process id");
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::STOP);
+        }
         sessions.len()
     }
 
@@ -518,7 +533,7 @@ exec "$SHELL" -i
             let log = fs::read(&log).unwrap_or_default();
             String::from_utf8_lossy(log.get(before as usize..).unwrap_or_default()).into_owned()
         };
-        let listening = holds_within(Duration::from_secs(10), || {
+        let listening = holds_within(Duration::from_secs(60), || {
             said().contains("Server listening on")
                 || child.try_wait().is_ok_and(|end| end.is_some())
         });
@@ -607,19 +622,21 @@ pub fn find_program(name: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("{name} is missing: run script/bootstrap"))
 }
 
-/// A port that was free a moment ago. Below the range from which the kernel takes ports for outgoing connections, so
-/// that a server that was stopped finds its own still free.
-fn free_port() -> u16 {
+/// A port that was free a moment ago, and that no other test of this process is given. Below the range from which the
+/// kernel takes ports for outgoing connections, so that a server that was stopped finds its own still free.
+pub(super) fn free_port() -> u16 {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     loop {
         let port = 10_000 + (entropy() % 22_000) as u16;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let is_new = GIVEN.lock().expect("nothing fails in here").insert(port);
+        if is_new && TcpListener::bind(("0.0.0.0", port)).is_ok() {
             return port;
         }
     }
 }
 
 /// A different number each time and in each process.
-fn entropy() -> u64 {
+pub(super) fn entropy() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()
 }

@@ -76,8 +76,20 @@ impl Terminal {
     /// Types a text as it is, and Enter.
     #[track_caller]
     pub fn enter(&self, text: &str) -> &Self {
+        self.types(text).keys(&["Enter"])
+    }
+
+    /// Types a text as it is.
+    #[track_caller]
+    pub fn types(&self, text: &str) -> &Self {
         self.ask(&["send-keys", "-l", "--", text]).succeeds();
-        self.keys(&["Enter"])
+        self
+    }
+
+    /// What stands on the screen now, spaces behind a text among it.
+    #[track_caller]
+    pub fn visible(&self) -> String {
+        self.ask(&["capture-pane", "-p", "-N"]).stdout
     }
 
     /// What stands on the screen, with what scrolled off above; long lines are joined.
@@ -95,7 +107,7 @@ impl Terminal {
     /// Waits until the text is to be seen.
     #[track_caller]
     pub fn shows(&self, text: &str) -> &Self {
-        let seen = holds_within(Duration::from_secs(30), || self.capture().contains(text));
+        let seen = holds_within(Duration::from_secs(120), || self.capture().contains(text));
         assert!(seen, "no {text:?} on the terminal of {self}");
         self
     }
@@ -109,7 +121,7 @@ impl Terminal {
     /// Waits for its end and says its status.
     #[track_caller]
     pub fn ends(&self) -> i32 {
-        let ended = holds_within(Duration::from_secs(60), || self.ended().is_some());
+        let ended = holds_within(Duration::from_secs(240), || self.ended().is_some());
         assert!(ended, "no end of {self}");
         self.ended().expect("it has just ended")
     }

@@ -1,12 +1,14 @@
 # shellcheck shell=sh disable=SC2034,SC2154,SC2015,SC2088
-# Data sets: downloaded once for all runs, checked, and linked to where the code expects them. Uses lib.sh.
+# Data sets: downloaded once for all runs, checked, unpacked where that is asked for, and linked to where the code expects
+# them. Uses lib.sh and sum.sh.
 #
-# data/SHA256/file     the data
-# data/SHA256/ok       its size and time of change when it was last checked
-# data/seen/URL-HASH   the sum that a data set without one had when it was first seen
+# data/SHA256/file       the data
+# data/SHA256/ok         its size and time of change when it was last checked
+# data/SHA256/unpacked   what the archive holds; nobody may write in it. Complete once it has this name
+# data/seen/URL-HASH     the sum that a data set without one had when it was first seen
 
-# link_data LINES: each line is SUM, PATH and URL, tab-separated; SUM is `-` where none is given. Fails the run `id`
-# before it is launched when a data set is not what it should be.
+# link_data LINES: each line is SUM, KIND, PATH and URL, tab-separated; SUM is `-` where none is given, and KIND is `file` or
+# `folder`. Fails the run `id` before it is launched when a data set is not what it should be.
 link_data() {
 	agile_ifs=$IFS
 	IFS=$newline
@@ -16,6 +18,8 @@ link_data() {
 		set +f
 		sum=${agile_data%%"$tab"*}
 		agile_data=${agile_data#*"$tab"}
+		kind=${agile_data%%"$tab"*}
+		agile_data=${agile_data#*"$tab"}
 		link_one "$sum" "${agile_data%%"$tab"*}" "${agile_data#*"$tab"}" || return 1
 	done
 	IFS=$agile_ifs
@@ -24,7 +28,8 @@ link_data() {
 
 link_one() {
 	if ! get_data "$1" "$3"; then
-		answer_line failed "$id" data "$trouble"
+		blame data
+		answer_line failed "$id" "$step" "$trouble"
 		answer_tail "$(cat "$agile_file.log" 2>/dev/null)"
 		return 1
 	fi
@@ -39,16 +44,31 @@ link_one() {
 		answer_line failed "$id" data "the commit has a file $2, where the data belongs"
 		return 1
 	fi
-	ln -sf "$stored" "$run/code/$2" && return 0
+	# Through a link to a folder, a new one would be made inside.
+	rm -f "$run/code/$2" && ln -s "$stored" "$run/code/$2" && return 0
 	answer_line failed "$id" disk "cannot write in $run"
 	return 1
 }
 
-# get_data SUM URL: sets `stored` to the checked file; else `trouble`.
+# get_data SUM URL: sets `stored` to the checked file or the folder that it was unpacked to; else `trouble`.
 get_data() {
 	sum=$1
-	agile_part=part-$(printf '%s' "$2" | git hash-object --stdin)
 	trouble="git cannot hash on the server"
+	name_data "$2" || return 1
+	if ! data_is_checked || ! data_is_unpacked; then
+		lock "$base/locks/data-${agile_part#part-}"
+		{ data_is_checked || fetch_data "$2"; } && { data_is_unpacked || unpack_data "$2"; }
+		agile_status=$?
+		unlock "$base/locks/data-${agile_part#part-}"
+		[ "$agile_status" -eq 0 ] || return 1
+	fi
+	[ "$kind" = file ] || stored=$base/data/$sum/unpacked
+}
+
+# name_data URL: `agile_file`, where it arrives, and `stored`, where it stays; `sum` becomes what was seen first where none is
+# given.
+name_data() {
+	agile_part=part-$(printf '%s' "$1" | git hash-object --stdin)
 	[ "${#agile_part}" -ge 40 ] || return 1
 	agile_file=$base/data/$agile_part
 	agile_seen=$base/data/seen/${agile_part#part-}
@@ -56,12 +76,6 @@ get_data() {
 		read -r sum <"$agile_seen"
 	fi
 	stored=$base/data/$sum/file
-	data_is_checked && return 0
-	lock "$base/locks/data-${agile_part#part-}"
-	data_is_checked || fetch_data "$2"
-	agile_status=$?
-	unlock "$base/locks/data-${agile_part#part-}"
-	return "$agile_status"
 }
 
 # Whether `stored` is what was checked: the same size and time of change, or else the same sum again.
@@ -70,30 +84,29 @@ data_is_checked() {
 	agile_stamp=$(stamp_of "$stored")
 	[ "$(cat "$base/data/$sum/ok")" != "$agile_stamp" ] || return 0
 	[ "$(sum_of "$stored")" = "$sum" ] || return 1
-	printf '%s\n' "$agile_stamp" | publish "$base/data/$sum/ok"
+	put "$base/data/$sum/ok" "$agile_stamp"
 }
+
+data_is_unpacked() { [ "$kind" = file ] || [ -d "$base/data/$sum/unpacked" ]; }
 
 # fetch_data URL: downloads, continuing where an earlier try was interrupted, checks, and publishes.
 fetch_data() {
 	progress "downloading ${1##*/}"
 	trouble="cannot download $1"
-	# Data without a sum must not come over a line that anybody can write on.
-	case $1 in https:*) agile_schemes='=https' ;; *) agile_schemes='=http,https' ;; esac
-	if command -v curl >/dev/null 2>&1; then
-		curl -q --proto "$agile_schemes" --proto-redir "$agile_schemes" --globoff -fsSL --retry 3 -C - -o "$agile_file" -- "$1" >"$agile_file.log" 2>&1 </dev/null
-	elif [ "$sum" = - ]; then
-		# wget may be led from https to http.
-		trouble="data without a sha256 needs curl on the server"
-		return 1
-	elif command -v wget >/dev/null 2>&1; then
-		wget -q -c -O "$agile_file" -- "$1" >"$agile_file.log" 2>&1 </dev/null
-	else
-		trouble="there is neither curl nor wget on the server"
-		return 1
-	fi || {
+	if ! download_data "$1"; then
+		if ! has_room; then
+			# What cannot be completed must not take the room of the runs.
+			rm -f "$agile_file"
+			trouble="$trouble: no space on the server's disk"
+			answer_line hint "free some space there, or set another \`path\` for the server; then the same command again"
+			return 1
+		fi
 		# A complete file cannot be continued: servers answer that with an error of their own.
-		[ "$sum" != - ] && [ -f "$agile_file" ] && [ "$(sum_of "$agile_file")" = "$sum" ] || return 1
-	}
+		if [ "$sum" = - ] || [ ! -f "$agile_file" ] || [ "$(sum_of "$agile_file")" != "$sum" ]; then
+			answer_line hint "correct its url in agile.toml; or mend the way there, and the same command continues the download"
+			return 1
+		fi
+	fi
 	agile_sum=$(sum_of "$agile_file")
 	if [ -z "$agile_sum" ]; then
 		trouble="there is no program for SHA-256 on the server"
@@ -102,10 +115,16 @@ fetch_data() {
 	if [ "$sum" = - ]; then
 		sum=$agile_sum
 		stored=$base/data/$sum/file
-		mkdir -p "$base/data/seen" && echo "$sum" | publish "$agile_seen" || return 1
+		answer_line unchecked "$1" "$sum"
+		mkdir -p "$base/data/seen" && put "$agile_seen" "$sum" || return 1
 	elif [ "$sum" != "$agile_sum" ]; then
 		rm -f "$agile_file"
 		trouble="$1 has the SHA-256 $agile_sum and not $sum"
+		if [ -s "$agile_seen" ]; then
+			answer_line hint "it has changed since this server saw it first; if that is right, set its sha256 in agile.toml and commit"
+		else
+			answer_line hint "if that is the right one, correct sha256 in agile.toml and commit"
+		fi
 		return 1
 	fi
 	trouble="cannot write in $base/data"
@@ -114,19 +133,54 @@ fetch_data() {
 	rm -f "$agile_file.log"
 }
 
+# download_data URL: by what is there. Data without a sum must not come over a line that anybody can write on, to which wget
+# may be led.
+download_data() {
+	case $1 in https:*) agile_schemes='=https' ;; *) agile_schemes='=http,https' ;; esac
+	if command -v curl >/dev/null 2>&1; then
+		curl -q --proto "$agile_schemes" --proto-redir "$agile_schemes" --globoff -fsSL --retry 3 -C - -o "$agile_file" -- "$1"
+	elif [ "$sum" != - ] && command -v wget >/dev/null 2>&1; then
+		wget -q -c -O "$agile_file" -- "$1"
+	elif find_any_python; then
+		"$agile_python" -c "$download" "$1" "$agile_file"
+	else
+		trouble="there is neither curl nor python3 on the server"
+		return 1
+	fi >"$agile_file.log" 2>&1 </dev/null
+}
+
+# unpack_data URL: what the archive holds appears at once or not at all.
+unpack_data() {
+	progress "unpacking ${1##*/}"
+	agile_new=$base/data/$sum/unpacked.new
+	trouble="there is no python3 on the server, which unpacks data"
+	find_any_python || return 1
+	remove_folder "$agile_new"
+	if agile_said=$("$agile_python" -c "$unpack" "$stored" "$agile_new" 2>&1 </dev/null) && mv "$agile_new" "$base/data/$sum/unpacked"; then
+		return 0
+	fi
+	answer_line hint "correct the archive and its sha256; or leave out \`unpack\` in agile.toml"
+	trouble="cannot unpack $1: $(printf '%s\n' "$agile_said" | tail -n 1)"
+	remove_folder "$agile_new"
+	return 1
+}
+
+# remove_folder FOLDER: also one that nobody may write in.
+remove_folder() {
+	[ -d "$1" ] || return 0
+	chmod -R u+w "$1"
+	rm -rf "$1"
+}
+
+find_any_python() {
+	for agile_python in python3 python "$base"/envs/*/bin/python "$base"/envs/*/conda/bin/python; do
+		"$agile_python" -c 'import sys; sys.exit(sys.version_info < (3, 6))' >/dev/null 2>&1 && return 0
+	done
+	return 1
+}
+
 # stamp_of FILE: its size and the time of its last change.
 stamp_of() {
 	# shellcheck disable=SC2012 # the name is ours, and stat is not everywhere the same
 	ls -lnd "$1" | tr -s ' ' | cut -d ' ' -f 5-8
-}
-
-# sum_of FILE: its SHA-256, by what is there.
-sum_of() {
-	if command -v sha256sum >/dev/null 2>&1; then
-		sha256sum <"$1"
-	elif command -v shasum >/dev/null 2>&1; then
-		shasum -a 256 <"$1"
-	elif command -v openssl >/dev/null 2>&1; then
-		openssl dgst -sha256 -r <"$1"
-	fi | cut -d ' ' -f 1
 }

@@ -1,46 +1,83 @@
 # shellcheck shell=sh disable=SC2034,SC2154,SC2015,SC2088
 # Everything that a deployment does on a server, each step repeatable: fetch the commit, build the environment, launch
-# the runs. Uses lib.sh.
+# the runs. Uses lib.sh, commit.sh, environment.sh, queue.sh, linger.sh and mark.sh; lfs.sh, data.sh and development.sh
+# where there is a need.
 
-# agile_deploy PATH URL COMMIT BRANCH ENVIRONMENT MANAGER PYTHON LAUNCHER SETTINGS RUNNER FILES FILE... RUNS (ID JSON
-# COMMAND VARIABLES SETUP LIMIT DATA)...: SETTINGS are those of the queue, empty where runs need no slot; FILES is the
-# number of requirement files, the first of which is installed; RUNS the number of runs.
+# agile_deploy PATH (NAME VALUE)... runs COUNT (ID JSON COMMAND VARIABLES SETUP LIMIT DATA)...: the NAMEs are those below;
+# `file`, `submodule` and `lfs-object` may be repeated; the first file is what is installed: a path and, after a tab, commands of sed that
+# take lines out. `settings` are those of the queue, empty where runs need no slot; `sbatch`, options of sbatch, and
+# `throttle`, how many tasks at once, are for Slurm. The variable `runner` holds the runner's text.
 agile_deploy() {
 	enter_base "$1" || mkdir -p "$base" || fail folder "cannot make the folder $base"
-	url=$2 commit=$3 branch=$4 environment=$5 manager=$6 python=$7 launcher=$8 settings=$9
-	shift 9
-	runner=$1
 	shift
-	cd "$base" && mkdir -p runs envs data queue locks || fail folder "cannot write in $base"
+	url='' commit='' branch='' credential='' submodules='' lfs='' lfs_url='' environment='' manager=auto python=''
+	launcher=auto settings='' requirements='' dependencies='' image='' pipfile='' imports='' project='' download=''
+	unpack='' sbatch='' throttle='' watch='' objects=''
+	while [ "$1" != runs ]; do
+		case $1 in
+		url) url=$2 ;;
+		commit) commit=$2 ;;
+		branch) branch=$2 ;;
+		credential) credential=$2 ;;
+		environment) environment=$2 ;;
+		manager) manager=$2 ;;
+		python) python=$2 ;;
+		launcher) launcher=$2 ;;
+		settings) settings=$2 ;;
+		watch) watch=$2$newline ;;
+		sbatch) sbatch=$sbatch$2$newline ;;
+		throttle) throttle=$2 ;;
+		submodule) submodules=$submodules$2$newline ;;
+		lfs) lfs=$2 ;;
+		lfs-url) lfs_url=$2 ;;
+		lfs-object) objects=$objects$2$newline ;;
+		dependencies) dependencies=$2 ;;
+		image) image=$2 ;;
+		pipfile) pipfile=$2 ;;
+		import) imports=$imports$2$newline ;;
+		project) project=$2 ;;
+		download) download=$2 ;;
+		unpack) unpack=$2 ;;
+		file) requirements=$requirements$2$newline ;;
+		*) fail internal "this script knows no $1" ;;
+		esac
+		shift 2
+	done
+	runs=$2
+	shift 2
+	cd "$base" && { [ -d runs ] && [ -d envs ] && [ -d data ] && [ -d queue ] && [ -d locks ] ||
+		mkdir -p runs envs data queue locks; } || fail folder "cannot write in $base"
 	has_room || fail disk "cannot write in $base: no space, or no permission"
 	command -v git >/dev/null 2>&1 || fail git "there is no git on the server"
 	case $launcher in screen | tmux)
 		command -v "$launcher" >/dev/null 2>&1 || fail launcher "there is no $launcher on the server" ;;
+	slurm) command -v sbatch >/dev/null 2>&1 || fail slurm "there is no sbatch on the server" ;;
 	esac
 	identify
-	files=$1
-	shift
-	requirements=
-	while [ "$files" -gt 0 ]; do
-		requirements=$requirements$1$newline
-		files=$((files - 1))
-		shift
-	done
+	deploying
 	configure_queue
-	runs=$1
-	shift
 	fetched=
 	launched=
+	prepared=
 	while [ "$runs" -gt 0 ]; do
 		deploy_run "$@"
 		runs=$((runs - 1))
 		shift 7
 	done
+	leave_git_host
+	# shellcheck disable=SC2086 # ids, to be words
+	[ -z "$prepared" ] || submit_runs $prepared
 	dispatch
-	deadline=$(($(now) + 10))
+	deadline=
 	for id in $launched; do
 		answer_launch "$id"
 	done
+	answer_unseen
+	case $launched,$launcher in
+	,* | *,slurm) ;;
+	*) ! ends_sessions || answer_line ends-sessions "$person" ;;
+	esac
+	deployed
 }
 
 # has_room: whether a small file can be written.
@@ -65,17 +102,28 @@ deploy_run() {
 		answer_run "$id" exists
 		return
 	fi
+	if [ -e "$run/job" ]; then
+		deploy_job "$id"
+		return
+	fi
 	if [ -z "$fetched" ]; then
-		fetch_commit
+		fetch_commits
 		build_environment
+		forget_agent
 		fetched=1
 	fi
-	mkdir "$run" 2>/dev/null || [ -d "$run" ] || fail disk "cannot make the folder $run"
+	# Makes the run's folder too.
 	lock "$run/lock"
 	if [ -d "$run/started" ]; then
 		answer_run "$id" exists
+	elif in_queue "$id"; then
+		launched="$launched $id"
+	elif [ -e "$run/job" ]; then
+		deploy_job "$id"
 	elif prepare_run "$@"; then
-		if [ -n "$settings" ]; then
+		if [ "$launcher" = slurm ]; then
+			prepared="$prepared $id"
+		elif [ -n "$settings" ]; then
 			if enqueue "$id"; then
 				launched="$launched $id"
 			else
@@ -91,12 +139,21 @@ deploy_run() {
 	unlock "$run/lock"
 }
 
+# deploy_job ID: the run has been given to Slurm; that is not undone by another launcher.
+deploy_job() {
+	if [ "$launcher" = slurm ]; then
+		prepared="$prepared $1"
+	else
+		answer_run "$1" exists
+	fi
+}
+
 # answer_launch ID: whether the run that was launched, or put into the queue, has started.
 answer_launch() {
 	run=$base/runs/$1
 	if in_queue "$1"; then
 		answer_run "$1" queued
-	elif await_start "$run" "$deadline"; then
+	elif await_start "$run"; then
 		answer_run "$1" started
 	else
 		blame launch
@@ -109,42 +166,66 @@ answer_launch() {
 answer_run() {
 	run_facts "$1"
 	answer_line run "$1" "$2" "$facts"
+	answer_report "$1"
 }
 
 prepare_run() {
 	progress "preparing $id"
-	if [ "$(cat "$run/commit" 2>/dev/null)" != "$commit" ]; then
+	checked=
+	[ ! -s "$run/commit" ] || read -r checked <"$run/commit"
+	if [ "$checked" != "$commit" ]; then
 		# Left half-made by a script that was killed: nothing has started here.
-		rm -rf "$run/code"
-		# Twice --force: one that was killed has left its folder registered and locked.
-		if ! said=$(agile_git worktree add --force --force --detach "$run/code" "$commit" 2>&1); then
+		[ ! -e "$run/code" ] || rm -rf "$run/code"
+		if ! check_out "$run/code"; then
 			blame checkout
 			answer_line failed "$id" "$step" "cannot check out $commit"
 			answer_tail "$said"
 			rm -rf "$run/code"
 			return 1
 		fi
-		checked=$(git -C "$run/code" rev-parse HEAD 2>/dev/null)
+		read_head "$run/code"
 		if [ "$checked" != "$commit" ]; then
 			answer_line failed "$id" checkout "the checkout is at ${checked:-nothing} and not at $commit"
 			return 1
 		fi
 	fi
-	{
-		printf '%s\n' "$2" | publish "$run/run.json" &&
-			printf '%s\n' "$3" | publish "$run/command" &&
-			printf '%s\n' "$5" | publish "$run/setup" &&
-			printf '%s\n' "$6" | publish "$run/limit" &&
-			run_variables "$4" | publish "$run/environment" &&
-			printf '%s\n' "$runner" | publish "$run/runner" &&
-			true >>"$run/log" &&
-			printf '%s\n' "$commit" | publish "$run/commit" &&
-			has_room
-	} || {
+	if ! write_files "$@"; then
 		answer_line failed "$id" disk "cannot write in $run: no space"
 		return 1
-	}
+	fi
 	[ -z "$7" ] || link_data "$7"
+}
+
+# write_files ID JSON COMMAND VARIABLES SETUP LIMIT: what the runner reads, and last the mark that all is there, before which
+# there is no session. After it each file is replaced at once: a session that was late to begin may be reading it.
+write_files() {
+	agile_new=$run
+	if [ -e "$run/commit" ]; then
+		agile_new=$run/new
+		rm -rf "$agile_new"
+		mkdir "$agile_new" || return 1
+	fi
+	if write_new "$@" && { [ "$agile_new" = "$run" ] || { mv -f "$agile_new"/* "$run/" && rmdir "$agile_new"; }; } &&
+		true >>"$run/log" && put "$run/commit" "$commit" && has_room; then
+		return 0
+	fi
+	rm -rf "$run/new"
+	[ -e "$run/commit" ] || for agile_file in "$run"/*; do
+		[ ! -f "$agile_file" ] || rm -f "$agile_file"
+	done
+	return 1
+}
+
+write_new() {
+	printf '%s\n' "$2" >"$agile_new/run.json" &&
+		printf '%s\n' "$3" >"$agile_new/command" &&
+		{ [ -z "$5" ] || printf '%s\n' "$5" >"$agile_new/setup"; } &&
+		printf '%s\n' "$6" >"$agile_new/limit" &&
+		run_variables "$4" >"$agile_new/environment" &&
+		printf '%s%s\n' "$watch" "$runner" >"$agile_new/runner" &&
+		printf '%s\n' "$name" >"$agile_new/env" &&
+		within=$(run_within) && { [ -z "$within" ] || printf '%s\n' "$within" >"$agile_new/within"; } &&
+		{ [ -z "$imports" ] || prepare_project; }
 }
 
 # run_variables VARIABLES: the environment as a file to be sourced: the person's own umask and locale, the
@@ -157,170 +238,16 @@ run_variables() {
 		# shellcheck disable=SC2016 # expanded when it is sourced
 		printf 'unset LC_ALL\n: "${LANG:=C.UTF-8}"\nexport LANG\n'
 	fi
-	printf 'VIRTUAL_ENV=%s\nexport VIRTUAL_ENV\n' "$(word "$env")"
-	# shellcheck disable=SC2016 # expanded when it is sourced
-	printf 'PATH="$VIRTUAL_ENV/bin:$PATH"\nexport PATH\n'
+	run_environment
 	printf 'export PYTHONUNBUFFERED=1 AGILE_RUN=%s AGILE_RUN_DIR=%s\n' "$id" "$(word "$run")"
 	printf '%s\n' "$1"
+	[ -z "$imports" ] || project_variables
 }
 
 # word TEXT: TEXT as one word of the shell.
 word() {
-	printf "'%s'" "$(printf '%s' "$1" | sed "s/'/'\\\\''/g")"
-}
-
-# --- the commit -----------------------------------------------------------------------------------------------------
-
-# git on the bare repository, whatever the server's own configuration or the repository's content would make it run.
-agile_git() {
-	git --git-dir="$base/repo.git" -c core.hooksPath=/dev/null -c gc.auto=0 -c protocol.ext.allow=never \
-		-c fetch.fsckObjects=true -c fetch.fsck.zeroPaddedFilemode=ignore -c fetch.fsck.badTimezone=ignore \
-		-c fetch.fsck.missingSpaceBeforeDate=ignore -c advice.detachedHead=false "$@" </dev/null
-}
-
-# fetch_commit: the commit is in the repository, under a ref of its own that keeps it there.
-fetch_commit() {
-	kept=refs/agile/commits/$commit
-	if ! has_commit; then
-		lock "$base/locks/repo"
-		said=
-		has_commit || make_repository && fetch_missing
-		has_commit || blame fetch
-		unlock "$base/locks/repo"
-		if ! has_commit; then
-			answer_tail "$said"
-			[ -d repo.git/objects ] || fail "$step" "cannot make $base/repo.git"
-			fail "$step" "cannot fetch $commit${branch:+ of $branch}"
-		fi
-	fi
-	answer_line commit "$commit"
-}
-
-has_commit() { [ "$(agile_git rev-parse -q --verify "$kept^{commit}" 2>/dev/null)" = "$commit" ]; }
-
-make_repository() {
-	[ ! -d repo.git/objects ] || return 0
-	rm -rf repo.git.new
-	said=$(git init -q --bare --template= repo.git.new 2>&1 && mv repo.git.new repo.git 2>&1) || {
-		rm -rf repo.git.new
-		return 1
-	}
-}
-
-# fetch_missing: under the lock, so what a fetch that was killed or had no room has left is nobody's.
-fetch_missing() {
-	progress "fetching $(printf %.7s "$commit")"
-	rm -f "repo.git/$kept.lock" repo.git/objects/pack/tmp_*
-	# The commit itself, which also finds one that its branch has left behind; a git host that answers for branches
-	# only is asked for those.
-	said=$(git_fetch "+$commit:$kept" 2>&1) || {
-		said=$said$newline$(git_fetch "+refs/heads/*:refs/agile/heads/*" 2>&1) &&
-			agile_git cat-file -e "$commit^{commit}" 2>/dev/null &&
-			agile_git update-ref "$kept" "$commit"
-	}
-	rm -f repo.git/objects/pack/tmp_*
-}
-
-# git_fetch REFSPEC: without a question, which nobody would answer. In a subshell: an experiment is to inherit none of it.
-git_fetch() (
-	GIT_TERMINAL_PROMPT=0
-	export GIT_TERMINAL_PROMPT
-	if [ -z "${GIT_SSH-}${GIT_SSH_COMMAND-}" ] && ! git config core.sshCommand >/dev/null 2>&1; then
-		GIT_SSH_COMMAND='ssh -o BatchMode=yes'
-		export GIT_SSH_COMMAND
-	fi
-	agile_git fetch -q --no-tags --no-write-fetch-head -- "$url" "$1"
-)
-
-# --- the environment ------------------------------------------------------------------------------------------------
-
-# find_python: `interpreter`, the one asked for, and `version`, what it says of itself.
-find_python() {
-	for interpreter in ${python:+"python$python"} python3 python; do
-		version=$("$interpreter" -c 'import sys; print("%d.%d.%d %s" % (sys.version_info[:3] + (sys.platform,)))' 2>/dev/null) || continue
-		case $version in
-		"$python" | "$python."* | "$python "*) return 0 ;;
-		[3-9]*) [ -n "$python" ] || return 0 ;;
-		esac
-	done
-	if command -v python3 >/dev/null 2>&1; then
-		fail python "there is no Python ${python:-3} on the server (python3 is $(python3 -V 2>&1))"
-	fi
-	fail python "there is no python3 on the server"
-}
-
-# build_environment: `env`, a complete environment for these requirements, this Python and this kind of machine.
-build_environment() {
-	find_python
-	if [ "$manager" = auto ]; then
-		if command -v uv >/dev/null 2>&1; then manager=uv; else manager=venv; fi
-	elif [ "$manager" = uv ] && ! command -v uv >/dev/null 2>&1; then
-		fail uv "there is no uv on the server"
-	fi
-	name=$(printf '%s\n%s\n%s\n%s\n' "$environment" "$manager" "$version" "$(uname -sm)" | git hash-object --stdin | cut -c 1-16)
-	# An empty name would be the folder of all environments.
-	[ "${#name}" -eq 16 ] || fail environment "git cannot hash on the server"
-	env=$base/envs/$name
-	if [ -s "$env/ok" ] && [ -x "$env/bin/python" ]; then
-		answer_line environment "$name" ready
-		return
-	fi
-	lock "$base/locks/env-$name"
-	if [ ! -s "$env/ok" ] || [ ! -x "$env/bin/python" ]; then
-		progress "building the environment (Python ${version%% *})"
-		rm -rf "$env"
-		mkdir "$env" && build_venv >"$env/build.log" 2>&1 &&
-			printf '%s %s\n' "$version" "$(now)" | publish "$env/ok" || {
-			answer_line hint "$(build_hint)"
-			answer_tail "$(tail -n 15 "$env/build.log" 2>/dev/null)"
-			has_room || rm -rf "$env"
-			unlock "$base/locks/env-$name"
-			fail environment "cannot build the Python environment${first:+ from $first}"
-		}
-		answer_line environment "$name" built
-	else
-		answer_line environment "$name" ready
-	fi
-	unlock "$base/locks/env-$name"
-}
-
-# build_venv: the environment at its final path, since a virtual environment cannot be moved.
-build_venv() {
-	first=${requirements%%"$newline"*}
-	if [ -z "$first" ]; then
-		"$interpreter" -m venv --without-pip "$env"
-		return
-	fi
-	if [ "$manager" = uv ]; then
-		uv venv -q --allow-existing --python "$interpreter" "$env" || return 1
-	else
-		"$interpreter" -m venv "$env" || return 1
-	fi
-	mkdir "$env/declared" || return 1
-	printf '%s' "$requirements" | while IFS= read -r file; do
-		case $file in */*) mkdir -p "$env/declared/${file%/*}" ;; esac
-		agile_git show "$commit:$file" >"$env/declared/$file" || exit 1
-	done || return 1
-	(
-		cd "$env/declared/$(dirname "$first")" || exit 1
-		if [ "$manager" = uv ]; then
-			uv pip install --no-progress --python "$env/bin/python" -r "$(basename "$first")" </dev/null
-		else
-			"$env/bin/python" -m pip --no-input --disable-pip-version-check install -r "$(basename "$first")" </dev/null
-		fi
-	)
-}
-
-build_hint() {
-	if grep -q 'ensurepip' "$env/build.log" 2>/dev/null; then
-		echo "install the venv module on the server (Debian, Ubuntu: sudo apt install python3-venv)"
-	elif ! has_room || grep -qiE 'no space left|disk quota' "$env/build.log" 2>/dev/null; then
-		echo "free some space on the server's disk"
-	elif [ -n "${first-}" ] && [ "$manager" = uv ]; then
-		echo "mend $first and push again; on the server, try: uv pip install --python $env/bin/python -r $env/declared/$first"
-	elif [ -n "${first-}" ]; then
-		echo "mend $first and push again; on the server, try: $env/bin/python -m pip install -r $env/declared/$first"
-	else
-		echo "on the server, try: $interpreter -m venv /some/folder"
-	fi
+	case $1 in
+	*\'*) printf "'%s'" "$(printf '%s' "$1" | sed "s/'/'\\\\''/g")" ;;
+	*) printf "'%s'" "$1" ;;
+	esac
 }

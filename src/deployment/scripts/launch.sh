@@ -40,10 +40,16 @@ launch_nohup() {
 	fi
 }
 
-# await_start RUN TIME: until the runner says that it has started, or the time is over.
+# await_start RUN: until the runner says that it has started, or `deadline` is over: ten seconds from when it was empty.
 await_start() {
+	agile_naps=0
 	until [ -s "$1/process" ]; do
-		[ "$(now)" -le "$2" ] || return 1
+		agile_naps=$((agile_naps + 1))
+		# Most have started before a clock is looked at.
+		if [ $((agile_naps % 10)) -eq 0 ]; then
+			: "${deadline:=$(($(now) + 10))}"
+			[ "$(now)" -le "$deadline" ] || return 1
+		fi
 		nap
 	done
 }

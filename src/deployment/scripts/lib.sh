@@ -12,11 +12,23 @@ agile_call() {
 	fi
 	shift
 	agile_setup
+	# The first sign of life: what is heard from here on is the script and not the login shell.
+	printf '%s alive\n' "$nonce" 2>/dev/null
 	answer=
 	heartbeat &
 	beating=$!
 	"$@"
 	agile_reply
+}
+
+# agile_meanwhile NONCE FUNCTION ARGUMENT... NONCE: runs the function beside what the shell reads next, as `meanwhile`.
+agile_meanwhile() {
+	nonce=$1
+	eval "agile_last=\${$#}"
+	[ "${#nonce}" -eq 32 ] && [ "$nonce" = "$agile_last" ] && [ $# -ge 3 ] || exit 97
+	shift
+	("$@") </dev/null >/dev/null 2>&1 &
+	meanwhile=$!
 }
 
 # A sign of life every five seconds, so that the other end can tell a long step from a server that hangs. It ends within
@@ -94,6 +106,17 @@ fail() {
 	exit 5
 }
 
+# each_line LINES FUNCTION ARGUMENT...: calls the function with each line as its last argument, until one fails.
+each_line() {
+	agile_lines=$1
+	shift
+	while [ -n "$agile_lines" ]; do
+		agile_line=${agile_lines%%"$newline"*}
+		agile_lines=${agile_lines#*"$newline"}
+		[ -z "$agile_line" ] || "$@" "$agile_line" || return
+	done
+}
+
 # enter_base PATH: `base` is the project's folder, absolute; fails when it is not there.
 enter_base() {
 	case $1 in
@@ -114,13 +137,20 @@ publish() {
 	return 1
 }
 
-# This machine's boot: a process recorded under another one is gone. AGILE_BOOT_ID names another file in tests.
-boot_id() {
-	if [ -r "${AGILE_BOOT_ID:-/proc/sys/kernel/random/boot_id}" ]; then
-		cat "${AGILE_BOOT_ID:-/proc/sys/kernel/random/boot_id}"
-	else
-		sysctl -n kern.bootsessionuuid 2>/dev/null || sysctl -n kern.boottime | tr -d ' ,{}='
-	fi
+# put FILE WORD...: the same with a line of words, for one program less.
+put() {
+	agile_put=$1
+	shift
+	printf '%s\n' "$*" >"$agile_put.tmp" && mv -f "$agile_put.tmp" "$agile_put" && return 0
+	rm -f "$agile_put.tmp"
+	return 1
+}
+
+# read_boot: `boot`, this machine's: a process recorded under another one is gone. AGILE_BOOT_ID names another file in tests.
+read_boot() {
+	boot=
+	{ read -r boot <"${AGILE_BOOT_ID:-/proc/sys/kernel/random/boot_id}"; } 2>/dev/null || [ -n "$boot" ] && return 0
+	boot=$(sysctl -n kern.bootsessionuuid 2>/dev/null) || boot=$(sysctl -n kern.boottime | tr -d ' ,{}=')
 }
 
 # ticks_of PID: when the process started, as the kernel counts (proc(5), field 22 of stat) or ps says; a pid alone
@@ -140,7 +170,10 @@ ticks_of() {
 	fi
 }
 
-host_name() { uname -n; }
+# read_host: `here`, this machine's name, as uname says it; without starting a program where that can be.
+read_host() {
+	{ read -r here </proc/sys/kernel/hostname; } 2>/dev/null || here=$(uname -n)
+}
 
 # look PID TICKS BOOT HOST: what is known of a recorded process: `alive`, `gone`, `rebooted`, or `elsewhere` when it
 # lives on another machine that shares this folder. Sets `seen`.
@@ -157,30 +190,32 @@ look() {
 
 # identify: `boot`, `here` and `me`, this script as the owner of a lock.
 identify() {
-	boot=$(boot_id)
-	here=$(host_name)
+	read_boot
+	read_host
 	ticks_of $$
 	me=held,$here,$boot,$$,$ticks
 }
 
-# lock FOLDER [try]: holds the lock FOLDER until `unlock FOLDER`. A lock is a folder with one file whose name says who holds it;
-# renaming that file is the only way to change that, so taking it over from an owner that is gone is as atomic as
-# taking it when it is free. Waits for an owner that lives, and for what a killed owner
-# has left running; with `try`, fails instead.
+# lock FOLDER [try]: holds the lock FOLDER until `unlock FOLDER`. A lock is a folder with one file whose name says who holds it,
+# at first who has made it; renaming that file is the only way to change that, so taking it over from an owner that is gone
+# is as atomic as taking it when it is free. Waits for an owner that lives, and for what a killed owner has left running;
+# with `try`, fails instead.
 lock() {
 	agile_lock=$1
 	if [ ! -d "$agile_lock" ]; then
 		{
-			mkdir -p "$agile_lock.new.$$" && true >"$agile_lock.new.$$/free" &&
+			mkdir -p "$agile_lock.new.$$" && true >"$agile_lock.new.$$/$me" &&
 				mv "$agile_lock.new.$$" "$agile_lock"
 		} 2>/dev/null
 		# Another script was faster: mv put ours inside its folder.
-		rm -rf "$agile_lock/${agile_lock##*/}.new.$$" "$agile_lock.new.$$"
+		if [ -d "$agile_lock/${agile_lock##*/}.new.$$" ] || [ -d "$agile_lock.new.$$" ]; then
+			rm -rf "$agile_lock/${agile_lock##*/}.new.$$" "$agile_lock.new.$$"
+		fi
 		[ -d "$agile_lock" ] || fail disk "cannot make the lock $agile_lock: no space, or no permission"
 	fi
 	agile_try=${2-}
 	agile_waited=
-	until mv "$agile_lock/free" "$agile_lock/$me" 2>/dev/null || [ -e "$agile_lock/$me" ]; do
+	until [ -e "$agile_lock/$me" ] || mv "$agile_lock/free" "$agile_lock/$me" 2>/dev/null; do
 		for agile_held in "$agile_lock"/held,*; do
 			[ -e "$agile_held" ] || continue
 			agile_ifs=$IFS

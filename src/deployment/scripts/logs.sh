@@ -1,5 +1,5 @@
 # shellcheck shell=sh disable=SC2034,SC2154,SC2015,SC2088
-# A run's output, as it is. Uses lib.sh and status.sh.
+# A run's output, as it is. Uses lib.sh, status.sh and slurm.sh.
 
 # agile_logs PATH ID LINES FOLLOW: the last LINES lines (`all`: everything) after a line that says so; with FOLLOW
 # `follow`, more as it comes, until the run ends or nobody listens any more.
@@ -18,13 +18,18 @@ agile_logs() {
 	identify
 	tail -n "$lines" -f "$log" &
 	tail=$!
+	looks=0
 	while kill -0 "$tail" 2>/dev/null && kill -0 "$PPID" 2>/dev/null; do
 		run_facts "$id"
 		case $seen in
-		alive | claimed | elsewhere) ;;
+		alive | claimed | elsewhere | job*) ;;
+		over* | killed) break ;;
 		*) [ "$agile_exit" = '-' ] && [ ! -d "$base/runs/$id/started" ] || break ;;
 		esac
 		sleep 1
+		# Slurm is asked twice a minute.
+		looks=$((looks + 1))
+		[ $((looks % 30)) -ne 0 ] || pictured=''
 	done
 	# The last lines that were written before the end.
 	sleep 1

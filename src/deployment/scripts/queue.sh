@@ -9,8 +9,10 @@
 
 # configure_queue: the newest deployment says how many slots there are. Without slots, runs that wait no longer have to.
 configure_queue() {
+	# Slurm has a queue of its own; what waits in this one goes on as it was meant.
+	[ "$launcher" != slurm ] || return 0
 	if [ -n "$settings" ]; then
-		printf '%s\n' "$settings" | publish queue/settings || fail disk "cannot write in $base/queue"
+		put queue/settings "$settings" || fail disk "cannot write in $base/queue"
 	elif [ -e queue/settings ]; then
 		printf 'launcher %s\nslots 9999\n' "$launcher" | publish queue/settings
 	fi
@@ -23,8 +25,7 @@ enqueue() {
 	agile_last=0
 	[ ! -s "$base/queue/last" ] || read -r agile_last <"$base/queue/last"
 	agile_last=$((agile_last + 1))
-	echo "$agile_last" | publish "$base/queue/last" &&
-		printf 'queued %s\n' "$(now)" | publish "$base/runs/$1/state" &&
+	put "$base/queue/last" "$agile_last" && put "$base/runs/$1/state" queued "$(now)" &&
 		true >"$base/queue/$(printf %010d "$agile_last")-$1"
 	agile_status=$?
 	unlock "$base/locks/queue"
@@ -98,14 +99,13 @@ start_in_slot() {
 	while read -r agile_key agile_value agile_rest; do
 		[ "$agile_key $agile_value" != "gpus $slot" ] || agile_gpus=$agile_rest
 	done <"$base/queue/settings"
-	echo "$id" | publish "$base/queue/slot-$slot" &&
-		printf '%s %s\n' "$slot" "$agile_gpus" | publish "$run/slot" &&
-		launch && await_start "$run" $(($(now) + 10))
+	deadline=
+	put "$base/queue/slot-$slot" "$id" && put "$run/slot" "$slot" "$agile_gpus" && launch && await_start "$run"
 }
 
 # give_up: a run that does not begin must not hold up the others. Claiming it keeps it from beginning later after all.
 give_up() {
 	mkdir "$run/started" 2>/dev/null || return 0
 	echo "git-agile: the session did not start within 10 seconds" >>"$run/log"
-	printf 'failed %s\n' "$(now)" | publish "$run/state" && echo 97 | publish "$run/exit"
+	put "$run/state" failed "$(now)" && put "$run/exit" 97
 }

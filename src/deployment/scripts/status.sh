@@ -1,6 +1,7 @@
 # shellcheck shell=sh disable=SC2034,SC2154,SC2015,SC2088
 # What the server knows of runs. A look changes no run, and starts no program to look; but who comes by starts a waiting
-# run that has a free slot, for after a reboot nobody else would. Uses lib.sh, launch.sh and queue.sh.
+# run that has a free slot, for after a reboot nobody else would. Uses lib.sh, launch.sh, queue.sh,
+# and slurm.sh if it is there.
 
 # run_facts ID: sets `facts`, tab-separated: state, since, exit, what was seen of the process, and when it began.
 run_facts() {
@@ -20,13 +21,31 @@ run_facts() {
 	fi
 	read_process "$agile_run/process"
 	if [ "$agile_exit" != '-' ]; then
-		:
+		case $agile_exit in 12[89] | 1[3-9]? | 2??) by_slurm signal_facts "$agile_run" ;; esac
+	elif [ -e "$agile_run/job" ] && [ "${within-}" != "$1" ]; then
+		by_slurm job_facts "$agile_run"
 	elif [ -d "$agile_run/started" ]; then
 		process_facts "$agile_run"
 	elif [ -d "$agile_run/stop" ]; then
 		seen=refused
 	fi
 	facts=$agile_state$tab$agile_since$tab$agile_exit$tab$seen$tab$agile_began
+}
+
+# by_slurm FUNCTION RUN: calls a function of slurm.sh for a run that Slurm has. That text is only sent where it is needed:
+# without it the answer says that it is.
+by_slurm() {
+	[ -e "$2/job" ] || return 0
+	if command -v job_facts >/dev/null 2>&1; then
+		"$@"
+	else
+		seen='job UNASKED'
+	fi
+}
+
+# answer_unseen: says why Slurm did not answer, if it did not.
+answer_unseen() {
+	[ -z "${slurm_error-}" ] || answer_line unseen "$slurm_error"
 }
 
 # process_facts RUN: whether the program, or the runner before it, is alive. Read twice where it seems gone: the
@@ -78,6 +97,27 @@ read_process() {
 	done <"$1"
 }
 
+# answer_report ID: after run_facts, what the runner of a run that has ended says of its machine and of what it took. The
+# packages of an environment are told once.
+answer_report() {
+	case $agile_exit,$seen in -,gone | -,killed | -,rebooted | [0-9]*) ;; *) return 0 ;; esac
+	agile_report=
+	for agile_file in "$agile_run/machine" "$agile_run/resources"; do
+		[ -s "$agile_file" ] || continue
+		while IFS= read -r agile_fact; do
+			agile_report=$agile_report$tab$agile_fact
+			case $agile_fact in packages\ *) answer_packages "${agile_fact#* }" ;; esac
+		done <"$agile_file"
+	done
+	[ -z "$agile_report" ] || answer_line report "$1$agile_report"
+}
+
+answer_packages() {
+	case " ${agile_told-} " in *" $1 "*) return 0 ;; esac
+	agile_told="${agile_told-} $1"
+	answer_line packages "$1" "$(sed 1d "$agile_run/packages" 2>/dev/null | tr '\n\t' '  ' | cut -c 1-60000)"
+}
+
 # agile_status PATH ID...: a line for each run.
 agile_status() {
 	enter_base "$1" || {
@@ -91,6 +131,8 @@ agile_status() {
 	while [ $# -gt 1 ]; do
 		run_facts "$1"
 		answer_line run "$1" look "$facts"
+		answer_report "$1"
 		shift
 	done
+	answer_unseen
 }

@@ -1,6 +1,6 @@
 # shellcheck shell=sh disable=SC2034,SC2154,SC2015,SC2088
-# Ends runs: the whole tree gets TERM, a grace, then KILL, and a look that nothing is left. Uses lib.sh, status.sh and
-# queue.sh.
+# Ends runs: the whole tree gets TERM, a grace, then KILL, and a look that nothing is left. Uses lib.sh, status.sh,
+# queue.sh, slurm.sh and jobs.sh.
 
 # agile_stop PATH GRACE ID...: GRACE in seconds.
 agile_stop() {
@@ -12,18 +12,26 @@ agile_stop() {
 	shift 2
 	identify
 	answer_line clock "$(now)"
+	stop_jobs "$@"
 	while [ $# -gt 1 ]; do
 		stop_run "$1"
 		shift
 	done
+	answer_unseen
 }
 
 stop_run() {
 	run=$base/runs/$1
 	processes=
 	run_facts "$1"
-	if [ "$agile_exit" != '-' ]; then
+	case " $cancelled " in *" $1 "*)
+		answer_line run "$1" stopped "$facts"
+		return
+		;;
+	esac
+	if [ "$agile_exit" != '-' ] || [ -e "$run/job" ]; then
 		answer_line run "$1" ended "$facts"
+		answer_report "$1"
 		return
 	fi
 	if [ "$seen" = elsewhere ]; then
@@ -39,6 +47,7 @@ stop_run() {
 	fi
 	run_facts "$1"
 	answer_line run "$1" "stopped${processes:+ $(printf '%s' "$processes" | wc -w | tr -d ' ') left}" "$facts"
+	answer_report "$1"
 }
 
 # stop_tree ID: TERM, the grace, KILL. Over when the runner has written the end, or is gone, and nothing is left.
@@ -54,9 +63,18 @@ stop_tree() {
 		signal KILL
 		nap
 	done
+	end_container "$1"
 	deadline=$(($(now) + 5))
 	until is_over "$1" || [ "$(now)" -ge "$deadline" ]; do nap; done
 	find_processes "$1"
+}
+
+# end_container ID: what the run's container still runs, whatever became of the program that started it.
+end_container() {
+	[ -s "$base/runs/$1/container" ] || return 0
+	read -r agile_engine <"$base/runs/$1/container"
+	"$agile_engine" kill "$1" >/dev/null 2>&1
+	"$agile_engine" rm -f "$1" >/dev/null 2>&1
 }
 
 is_over() {

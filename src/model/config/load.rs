@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 
 use toml::Table;
 
-use super::raw::{RawConfig, RawExperiment, RawServer};
+use super::raw::{Launcher, Manager, RawConfig, RawExperiment, RawServer, Stop};
+use super::text::{line_of, parse};
 use super::{Config, Data, Experiment, Requirements, Server, Settings, suggest};
 use crate::error::{Error, Result};
 use crate::model::names::{ExperimentName, ParamName, RelPath, RemotePath, ServerName};
+use crate::model::run::{Mode, Rule};
+use crate::model::slurm::SlurmOptions;
 use crate::model::value::Value;
 use crate::terminal::clean;
 
 /// What mends a mistake that says no better.
 const MEND: &str = "correct it and commit; `git agile design` checks it without a server";
-
-/// The largest configuration file, in bytes.
-const MAX_BYTES: usize = 1 << 20;
 
 /// One file of the configuration.
 #[derive(Clone, Debug)]
@@ -63,25 +63,6 @@ fn merge_and_check(layers: &[Layer], project: &str) -> Result<Config> {
     whole.config(raw)
 }
 
-fn parse(layer: &Layer) -> Result<(RawConfig, Table)> {
-    let file = &layer.file;
-    if layer.content.len() > MAX_BYTES {
-        return Err(Error::config(format!("{file} is larger than 1 MiB"))
-            .hint("split the experiments, or use `random`"));
-    }
-    let text = std::str::from_utf8(&layer.content).map_err(|error| {
-        let line = 1 + layer.content[..error.valid_up_to()]
-            .iter()
-            .filter(|&&byte| byte == b'\n')
-            .count();
-        Error::config(format!("{file}:{line}: not UTF-8 text"))
-            .hint(format!("save {file} as UTF-8, and commit"))
-    })?;
-    let raw = toml::from_str(text).map_err(|error| syntax_error(file, text, &error))?;
-    let table = toml::from_str(text).map_err(|error| syntax_error(file, text, &error))?;
-    Ok((raw, table))
-}
-
 fn merge(into: &mut Table, from: Table) {
     for (key, value) in from {
         match (into.get_mut(&key), value) {
@@ -91,86 +72,6 @@ fn merge(into: &mut Table, from: Table) {
             }
         }
     }
-}
-
-/// `error` as `FILE:LINE: what`, the line with a caret below, and the nearest known key.
-fn syntax_error(file: &str, text: &str, error: &toml::de::Error) -> Error {
-    let message = error.message().trim();
-    let start = error.span().map_or(0, |span| span.start.min(text.len()));
-    let before = &text.as_bytes()[..start];
-    let number = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
-    let line_start = before
-        .iter()
-        .rposition(|&byte| byte == b'\n')
-        .map_or(0, |at| at + 1);
-    let line: String = text[line_start..]
-        .lines()
-        .next()
-        .unwrap_or("")
-        .chars()
-        .take(160)
-        .collect();
-    let column = String::from_utf8_lossy(&before[line_start..])
-        .chars()
-        .count()
-        .min(160);
-
-    let (what, hint) = explain(message);
-    let gutter = " ".repeat(number.to_string().len());
-    let excerpt = format!(
-        "{number} | {}\n{gutter} | {}^",
-        clean(&line.replace('\t', " ")),
-        " ".repeat(column)
-    );
-    let error = Error::config(format!("{file}:{number}: {}\n{excerpt}", first_line(&what)));
-    match hint {
-        Some(hint) => error.hint(hint),
-        None => error,
-    }
-}
-
-fn first_line(text: &str) -> String {
-    clean(
-        &text
-            .lines()
-            .next()
-            .unwrap_or("")
-            .chars()
-            .take(500)
-            .collect::<String>(),
-    )
-}
-
-/// serde's "unknown field `sever`, expected one of `a`, `b`" as a plain sentence and a suggestion.
-fn explain(message: &str) -> (String, Option<String>) {
-    let unknown = [("field", "key"), ("variant", "value")];
-    let found = unknown.iter().find_map(|(serdes, ours)| {
-        let rest = message.strip_prefix(&format!("unknown {serdes} `"))?;
-        Some((rest, *ours))
-    });
-    let Some((rest, noun)) = found else {
-        return (message.to_string(), None);
-    };
-    let mut quoted = rest.split('`');
-    let word = quoted.next().unwrap_or("");
-    let known: Vec<&str> = quoted.skip(1).step_by(2).collect();
-    let hint = match nearest(word, known.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("the {noun}s here are {}", known.join(", ")),
-    };
-    (format!("unknown {noun} `{word}`"), Some(hint))
-}
-
-/// The candidate that `word` most likely means, if one is near enough.
-pub(crate) fn nearest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
-    let scored = candidates
-        .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate));
-    let (distance, candidate) = scored.min_by_key(|(distance, _)| *distance)?;
-    (distance <= 1 + word.len() / 4).then_some(candidate)
 }
 
 /// What the checks of the merged configuration need to know of where it came from.
@@ -210,11 +111,16 @@ impl Whole<'_> {
                     url: set.url,
                     sha256: set.sha256,
                     path: set.path,
+                    unpack: set.unpack,
                 },
             );
         }
         let file = RelPath::new(raw.requirements.file)
             .map_err(|error| self.error("requirements.file", error))?;
+        if raw.environment.image.is_some() && raw.environment.manager != Manager::Docker {
+            let error = self.error("environment.image", "only a container has an image");
+            return Err(error.hint("manager = \"docker\" in [environment]"));
+        }
         let mut config = Config {
             requirements: Requirements { file },
             environment: raw.environment,
@@ -233,6 +139,7 @@ impl Whole<'_> {
     }
 
     fn server(&self, name: ServerName, raw: RawServer) -> Result<Server> {
+        let slurm = self.slurm(&name, &raw)?;
         let host = raw.host.ok_or_else(|| {
             self.error(&format!("servers.{name}"), "the server has no `host`")
                 .hint("host = \"login@address\", an alias of ~/.ssh/config, or \"local\"")
@@ -264,9 +171,28 @@ impl Whole<'_> {
             gpus: raw.gpus,
             setup: raw.setup,
             env: raw.env,
+            slurm,
             is_personal: self.personal.get(&name).copied().unwrap_or(false),
             name,
         })
+    }
+
+    fn slurm(&self, name: &ServerName, raw: &RawServer) -> Result<SlurmOptions> {
+        let options = SlurmOptions::new(&raw.slurm).map_err(|(option, message)| {
+            self.error(&format!("servers.{name}.slurm.{option}"), message)
+                .hint("`man sbatch` on the server lists its options")
+        })?;
+        if raw.launcher.is_none() && !options.is_empty() {
+            let key = format!("servers.{name}.slurm");
+            let error = "these options are for the launcher \"slurm\"";
+            return Err(self.error(&key, error).hint("launcher = \"slurm\""));
+        }
+        if raw.launcher == Some(Launcher::Slurm) && raw.gpus.is_some() {
+            let key = format!("servers.{name}.gpus");
+            let error = "Slurm deals out the GPUs itself";
+            return Err(self.error(&key, error).hint("slurm = { gres = \"gpu:1\" }"));
+        }
+        Ok(options)
     }
 
     fn experiment(
@@ -332,6 +258,10 @@ impl Whole<'_> {
                 return Err(error.hint("keep one of them, or make two experiments"));
             }
         };
+        let rule = match &raw.stop {
+            Some(stop) => self.rule(&key("stop"), stop, &raw.metrics)?,
+            None => None,
+        };
         Ok(Experiment {
             command,
             servers,
@@ -340,10 +270,71 @@ impl Whole<'_> {
             set: self.parameters(&key("set"), raw.set)?,
             results: raw.results,
             metrics: raw.metrics,
-            stop: raw.stop,
+            timeout: raw.stop.as_ref().and_then(|stop| stop.timeout),
+            rule,
             on_push: raw.on_push.unwrap_or(true),
             name,
         })
+    }
+
+    /// The rule of a metric, if `stop` has one.
+    fn rule(&self, key: &str, stop: &Stop, metrics: &[RelPath]) -> Result<Option<Rule>> {
+        let bounds = [("below", stop.below), ("above", stop.above)];
+        if let Some((name, _)) = bounds
+            .iter()
+            .find(|(_, bound)| bound.is_some_and(|bound| !bound.is_finite()))
+        {
+            return Err(self.error(&format!("{key}.{name}"), "a bound is a plain number"));
+        }
+        let has_condition = stop.below.is_some() || stop.above.is_some() || stop.patience.is_some();
+        let Some(metric) = stop.metric.clone() else {
+            if !has_condition && stop.mode.is_none() {
+                return Ok(None);
+            }
+            return Err(self
+                .error(key, "there is no `metric` to watch")
+                .hint("stop = { metric = \"loss\", below = 0.01 }"));
+        };
+        if metric.is_empty() || metric.chars().any(char::is_control) {
+            return Err(self.error(&format!("{key}.metric"), "this is no metric's name"));
+        }
+        if !has_condition {
+            return Err(self
+                .error(key, format!("nothing says when `{metric}` ends a run"))
+                .hint("add below = NUMBER, above = NUMBER or patience = COUNT"));
+        }
+        if stop.patience == Some(0) {
+            return Err(self.error(
+                &format!("{key}.patience"),
+                "at least one value must be waited for",
+            ));
+        }
+        if metrics.is_empty() {
+            return Err(self
+                .error(key, format!("no file is said to have `{metric}`"))
+                .hint("metrics = [\"results/metrics.json\"]"));
+        }
+        let mode = match (stop.mode, stop.below, stop.above) {
+            (Some(mode), _, _) => Some(mode),
+            (None, Some(_), None) => Some(Mode::Min),
+            (None, None, Some(_)) => Some(Mode::Max),
+            (None, _, _) if stop.patience.is_none() => None,
+            _ => {
+                return Err(self
+                    .error(
+                        &format!("{key}.patience"),
+                        format!("is a smaller or a larger `{metric}` better?"),
+                    )
+                    .hint("mode = \"min\", or mode = \"max\""));
+            }
+        };
+        Ok(Some(Rule {
+            metric,
+            below: stop.below,
+            above: stop.above,
+            patience: stop.patience,
+            mode: mode.filter(|_| stop.patience.is_some()),
+        }))
     }
 
     fn grid(&self, key: &str, grid: Table) -> Result<Vec<(ParamName, Vec<Value>)>> {
@@ -404,32 +395,9 @@ fn quoted<'a, N: std::fmt::Display + 'a>(names: impl IntoIterator<Item = &'a N>)
     names.join(", ")
 }
 
-/// The line, counted from 1, on which `text` sets the dotted `key` or its innermost parent that it has.
-fn line_of(text: &str, key: &str) -> Option<usize> {
-    let document = text.parse::<toml_edit::Document<String>>().ok()?;
-    let mut item = document.as_item();
-    let mut span = None;
-    for part in key.split('.') {
-        let Some(table) = item.as_table_like() else {
-            break;
-        };
-        let Some((key, next)) = table.get_key_value(part) else {
-            break;
-        };
-        span = key.span().or(next.span()).or(span);
-        item = next;
-    }
-    let start = span?.start;
-    Some(
-        1 + text.as_bytes()[..start]
-            .iter()
-            .filter(|&&byte| byte == b'\n')
-            .count(),
-    )
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::text::MAX_BYTES;
     use super::*;
 
     fn read(text: &str) -> Result<Config> {
@@ -512,6 +480,97 @@ mod tests {
         );
         let said = complaint("a = \"\u{1b}[2J\"");
         assert!(!said.contains('\u{1b}'), "{said:?}");
+    }
+
+    #[test]
+    fn options_of_slurm_are_checked() {
+        let server = |more: &str| read(&format!("{SERVER}{more}\n"));
+        let config = server("launcher = \"slurm\"\nslurm = { gres = \"gpu:1\" }").unwrap();
+        let options = &config.servers.values().next().unwrap().slurm;
+        assert_eq!(options.arguments().collect::<Vec<_>>(), ["--gres=gpu:1"]);
+        for (text, said) in [
+            (
+                "launcher = \"slurm\"\nslurm = { mem = \"1G\",\n wrap = \"id\" }",
+                "agile.toml:5: servers.gpu1.slurm.wrap: the option `wrap` cannot be given: use `command` of the \
+                 experiment | `man sbatch` on the server lists its options",
+            ),
+            (
+                "slurm = { mem = \"1G\" }",
+                "agile.toml:3: servers.gpu1.slurm: these options are for the launcher \"slurm\" | launcher = \"slurm\"",
+            ),
+            (
+                "launcher = \"slurm\"\ngpus = [0]",
+                "agile.toml:4: servers.gpu1.gpus: Slurm deals out the GPUs itself | slurm = { gres = \"gpu:1\" }",
+            ),
+        ] {
+            assert_eq!(complaint(&format!("{SERVER}{text}\n")), said);
+        }
+        // Somebody tries another launcher for a moment.
+        server("launcher = \"tmux\"\nslurm = { mem = \"1G\" }").unwrap();
+    }
+
+    #[test]
+    fn a_rule_is_whole_or_refused() {
+        let stop = |keys: &str| {
+            format!(
+                "{SERVER}[experiments.t]\ncommand = \"x\"\nmetrics = [\"m.csv\"]\nstop = {{ {keys} }}\n"
+            )
+        };
+        let rule = |keys: &str| {
+            let config = read(&stop(keys)).unwrap();
+            config.experiments.into_values().next().unwrap().rule
+        };
+        assert_eq!(rule("timeout = \"1h\""), None);
+        let found = rule("metric = \"loss\", below = 1, patience = 5").unwrap();
+        assert_eq!(
+            (found.mode, found.to_string().as_str()),
+            (Some(Mode::Min), "loss below 1 or not better in 5 values")
+        );
+        assert_eq!(
+            rule("metric = \"a\", above = 1, patience = 5")
+                .unwrap()
+                .mode,
+            Some(Mode::Max)
+        );
+        assert_eq!(
+            rule("metric = \"a\", mode = \"max\", patience = 5")
+                .unwrap()
+                .mode,
+            Some(Mode::Max)
+        );
+        assert_eq!(rule("metric = \"a\", below = 1").unwrap().mode, None);
+        for (keys, said) in [
+            (
+                "below = 1",
+                "agile.toml:6: experiments.t.stop: there is no `metric` to watch",
+            ),
+            ("metric = \"loss\"", "nothing says when `loss` ends a run"),
+            (
+                "metric = \"loss\", patience = 5",
+                "is a smaller or a larger `loss` better?",
+            ),
+            (
+                "metric = \"loss\", patience = 0, mode = \"min\"",
+                "at least one value",
+            ),
+            (
+                "metric = \"loss\", below = nan",
+                "a bound is a plain number",
+            ),
+            ("metric = \"\", below = 1", "no metric's name"),
+            (
+                "metric = \"loss\", below = 1, mode = \"mix\"",
+                "unknown value `mix`",
+            ),
+        ] {
+            assert!(
+                complaint(&stop(keys)).contains(said),
+                "{}",
+                complaint(&stop(keys))
+            );
+        }
+        let without = stop("metric = \"loss\", below = 1").replace("metrics = [\"m.csv\"]", "");
+        assert!(complaint(&without).contains("no file is said to have `loss`"));
     }
 
     #[test]

@@ -5,19 +5,22 @@
 
 mod load;
 mod raw;
+mod text;
 
 use std::collections::BTreeMap;
 
-pub(crate) use load::nearest;
 pub use load::{Layer, load};
 pub use raw::{
-    Distribution, Environment, Grid, Launch, Launcher, Manager, Push, Random, RawConfig, RawData,
-    RawExperiment, RawServer, Source, Stop,
+    Distribution, Environment, Grid, Image, Launch, Launcher, Manager, Push, Random, RawConfig,
+    RawData, RawExperiment, RawServer, Source, Span, Stop,
 };
+pub(crate) use text::nearest;
 
 use super::names::{
     DataName, EnvName, ExperimentName, Host, ParamName, RelPath, RemotePath, ServerName,
 };
+use super::run::Rule;
+use super::slurm::SlurmOptions;
 use super::value::Value;
 use crate::error::{Error, Result};
 use crate::terminal::clean;
@@ -115,6 +118,8 @@ pub struct Server {
     pub setup: Option<String>,
     /// Environment variables of every run.
     pub env: BTreeMap<EnvName, String>,
+    /// Options of sbatch, for the launcher Slurm.
+    pub slurm: SlurmOptions,
     /// Whether the person's own configuration file, and not the repository, says where it is.
     pub is_personal: bool,
 }
@@ -128,6 +133,8 @@ pub struct Data {
     pub sha256: Option<String>,
     /// Where the code finds it.
     pub path: RelPath,
+    /// Whether it is an archive whose content is wanted as a folder.
+    pub unpack: bool,
 }
 
 /// An experiment: a command and the settings it is run with.
@@ -149,8 +156,10 @@ pub struct Experiment {
     pub results: Vec<RelPath>,
     /// Which result files hold metrics.
     pub metrics: Vec<RelPath>,
-    /// When to end a run early.
-    pub stop: Option<Stop>,
+    /// The longest a run may take.
+    pub timeout: Option<Span>,
+    /// What of a metric ends a run early.
+    pub rule: Option<Rule>,
     /// Whether a push deploys it.
     pub on_push: bool,
 }

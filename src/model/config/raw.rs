@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use documented::DocumentedFields;
 use serde::Deserialize;
 
 use crate::model::names::{
     DataName, EnvName, ExperimentName, Host, ParamName, RelPath, RemotePath, ServerName,
 };
+use crate::model::run::Mode;
 
 /// One layer of the configuration; every key is optional here.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -27,13 +29,51 @@ pub struct RawConfig {
 }
 
 /// `[environment]`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct Environment {
     /// What builds the environment.
     pub manager: Manager,
     /// The Python version, such as `"3.11"`; without it the server's `python3`.
     pub python: Option<PythonVersion>,
+    /// The image of `manager = "docker"`; without it the commit's `Dockerfile` is built.
+    pub image: Option<Image>,
+}
+
+/// The name of a container image, such as `"python:3.12-slim"`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Image(String);
+
+impl Image {
+    /// The name as written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Image {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for Image {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
+        if text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.len() <= 255
+            && text.chars().all(plain)
+        {
+            Ok(Image(text))
+        } else {
+            Err(format!(
+                "\"{}\" is not the name of an image such as \"python:3.12-slim\"",
+                crate::terminal::clean(&text)
+            ))
+        }
+    }
 }
 
 /// A Python version: two or three numbers.
@@ -66,8 +106,9 @@ impl TryFrom<String> for PythonVersion {
 }
 
 /// What builds an environment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, DocumentedFields)]
 #[serde(rename_all = "lowercase")]
+#[documented_fields(rename_all = "lowercase")]
 pub enum Manager {
     /// The best that the server has.
     #[default]
@@ -105,16 +146,16 @@ impl Manager {
 }
 
 /// `[servers.NAME]`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawServer {
     /// `login@address`, an alias of `~/.ssh/config`, or `"local"` for this machine without ssh.
     pub host: Option<Host>,
     /// The project's folder on the server; `~/agile/PROJECT` when absent.
     pub path: Option<RemotePath>,
-    /// `"origin"`: the server fetches from the git remote; `"direct"`: commits travel over this ssh connection.
+    /// How commits reach the server.
     pub source: Option<Source>,
-    /// What keeps a run alive: `"auto"`, `"screen"`, `"tmux"`, `"slurm"` or `"nohup"`.
+    /// What keeps a run alive without a connection.
     pub launcher: Option<Launcher>,
     /// How many runs at once; the rest wait in the server's queue.
     pub slots: Option<std::num::NonZeroU16>,
@@ -124,24 +165,26 @@ pub struct RawServer {
     pub setup: Option<String>,
     /// Environment variables of every run.
     pub env: BTreeMap<EnvName, String>,
-    /// Options of sbatch, for the launcher `"slurm"`.
+    /// Options of sbatch by their long names, for the launcher `"slurm"`: `{ partition = "gpu", time = "12:00:00" }`.
     pub slurm: BTreeMap<String, toml::Value>,
 }
 
 /// How commits reach a server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, DocumentedFields)]
 #[serde(rename_all = "lowercase")]
+#[documented_fields(rename_all = "lowercase")]
 pub enum Source {
     /// The server fetches from the git remote.
     #[default]
     Origin,
-    /// Sent over the ssh connection.
+    /// They are sent from here over the ssh connection.
     Direct,
 }
 
 /// What keeps a run alive without a connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, DocumentedFields)]
 #[serde(rename_all = "lowercase")]
+#[documented_fields(rename_all = "lowercase")]
 pub enum Launcher {
     /// screen, else tmux, else nohup.
     #[default]
@@ -170,7 +213,7 @@ impl Launcher {
 }
 
 /// `[data.NAME]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields)]
 pub struct RawData {
     /// Where it is downloaded from.
@@ -179,10 +222,13 @@ pub struct RawData {
     pub sha256: Option<String>,
     /// Where the code finds it.
     pub path: RelPath,
+    /// Whether it is an archive (zip, tar, tar.gz, tar.bz2, tar.xz, tar.zst) whose content is wanted as a folder.
+    #[serde(default)]
+    pub unpack: bool,
 }
 
 /// `[experiments.NAME]`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawExperiment {
     /// The command; `{name}` becomes the parameter's value, quoted for the shell. `{{` and `}}` are braces.
@@ -215,7 +261,7 @@ pub struct RawExperiment {
 pub type Grid = toml::Table;
 
 /// `random = { n = 20, lr = { log_uniform = [1e-5, 1e-1] } }`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, DocumentedFields)]
 pub struct Random {
     /// How many settings.
     pub n: usize,
@@ -224,12 +270,14 @@ pub struct Random {
     pub draw: u64,
     /// How each parameter is distributed.
     #[serde(flatten)]
+    #[documented_fields(rename = "PARAMETER")]
     pub parameters: BTreeMap<ParamName, Distribution>,
 }
 
 /// How a random parameter is distributed.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, DocumentedFields)]
 #[serde(rename_all = "snake_case")]
+#[documented_fields(rename_all = "snake_case")]
 pub enum Distribution {
     /// Evenly between two bounds.
     Uniform([f64; 2]),
@@ -242,19 +290,21 @@ pub enum Distribution {
 }
 
 /// `stop = { timeout = "12h", metric = "loss", below = 0.01, patience = 5 }`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct Stop {
     /// The longest a run may take, such as `"90s"`, `"30m"`, `"12h"` or `"2d"`.
     pub timeout: Option<Span>,
-    /// The metric that is watched.
+    /// The metric that is watched in the experiment's `metrics` files; names that are nested have dots between them.
     pub metric: Option<String>,
     /// Ends the run when the metric falls below.
     pub below: Option<f64>,
     /// Ends the run when the metric rises above.
     pub above: Option<f64>,
-    /// Ends the run after so many values without improvement.
+    /// Ends the run after so many values in a row that are no better than the best one before.
     pub patience: Option<u32>,
+    /// Which values are better: `"min"` (so with `below`) or `"max"` (so with `above`).
+    pub mode: Option<Mode>,
 }
 
 /// A span of time: a whole number and `s`, `m`, `h` or `d`.
@@ -290,10 +340,10 @@ impl TryFrom<String> for Span {
 }
 
 /// `[push]`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct Push {
-    /// Whether a push launches: `"auto"`, `"ask"` or `"never"`.
+    /// Whether a push launches.
     pub launch: Launch,
     /// Pushes to these remotes deploy.
     pub remotes: Vec<String>,
@@ -312,8 +362,9 @@ impl Default for Push {
 }
 
 /// Whether a push launches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, DocumentedFields)]
 #[serde(rename_all = "lowercase")]
+#[documented_fields(rename_all = "lowercase")]
 pub enum Launch {
     /// At once.
     #[default]

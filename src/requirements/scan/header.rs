@@ -31,30 +31,32 @@ pub(super) struct Branch {
     pub rest: bool,
 }
 
-/// What the condition that begins at `at` guards; nothing when it is no guard.
-pub(super) fn condition(source: &[u8], at: usize) -> Option<Branch> {
+/// What a name in a condition asks for.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Check {
+    /// The platform, the version of Python, or whether something is there.
+    Place,
+    /// Whether a type checker reads the file.
+    Typing,
+}
+
+/// What the condition that begins at `at` guards; nothing when it is no guard. `named` are the names that the file
+/// gave to checks where it imported them.
+pub(super) fn condition(source: &[u8], at: usize, named: &[(&[u8], Check)]) -> Option<Branch> {
     let mut typing = false;
     let mut check = false;
     let mut negated = false;
     let mut first = true;
     for word in words(source, at) {
-        match word {
-            b"TYPE_CHECKING" => typing = true,
-            b"not" if first => negated = true,
-            b"platform"
-            | b"version_info"
-            | b"hexversion"
-            | b"PY2"
-            | b"PY3"
-            | b"find_spec"
-            | b"find_loader"
-            | b"python_implementation"
-            | b"python_version"
-            | b"implementation" => check = true,
-            b"version" if dotted(source, word, b"sys.") => check = true,
-            b"name" if dotted(source, word, b"os.") => check = true,
-            _ => check = check || availability(word),
-        }
+        let given = || named.iter().find(|(name, _)| *name == word);
+        let found = match word {
+            b"version" if dotted(source, word, b"sys.") => Some(Check::Place),
+            b"name" if dotted(source, word, b"os.") => Some(Check::Place),
+            _ => asks(word).or_else(|| Some(given()?.1)),
+        };
+        negated = negated || first && word == b"not";
+        check = check || found == Some(Check::Place);
+        typing = typing || found == Some(Check::Typing);
         first = false;
     }
     match (check, typing) {
@@ -70,9 +72,36 @@ pub(super) fn condition(source: &[u8], at: usize) -> Option<Branch> {
     }
 }
 
-/// `is_torch_available`, `is_transformers_version`, `_xformers_available`.
+/// What `word` asks for wherever it comes from.
+pub(super) fn asks(word: &[u8]) -> Option<Check> {
+    match word {
+        b"TYPE_CHECKING" => Some(Check::Typing),
+        b"platform"
+        | b"version_info"
+        | b"hexversion"
+        | b"PY2"
+        | b"PY3"
+        | b"find_spec"
+        | b"find_loader"
+        | b"python_implementation"
+        | b"python_version"
+        | b"implementation" => Some(Check::Place),
+        _ => availability(word).then_some(Check::Place),
+    }
+}
+
+/// What `name` asks for when it comes from `module`.
+pub(super) fn imported(module: &[u8], name: &[u8]) -> Option<Check> {
+    match (module, name) {
+        (b"platform", _) | (b"sys", b"version") | (b"os", b"name") => Some(Check::Place),
+        _ => asks(name),
+    }
+}
+
+/// `is_torch_available`, `is_transformers_version`, `_xformers_available`; `torch.cuda.is_available` asks for a device.
 fn availability(word: &[u8]) -> bool {
-    word.ends_with(b"_available") || word.starts_with(b"is_") && word.ends_with(b"_version")
+    word.ends_with(b"_available") && word != b"is_available"
+        || word.starts_with(b"is_") && word.ends_with(b"_version")
 }
 
 /// Whether the text before `word`, a piece of `source`, is `prefix`.

@@ -1,8 +1,8 @@
 //! Import statements, and calls that import.
 
-use super::{Guard, Import, Scanner, lex};
+use super::{Guard, Import, Scanner, header, lex};
 
-impl Scanner<'_> {
+impl<'s> Scanner<'s> {
     /// `import a.b as c, d`.
     pub(super) fn import(&mut self) {
         let start = self.at;
@@ -13,8 +13,9 @@ impl Scanner<'_> {
                 self.problem(start, "an import that names nothing");
                 return;
             }
+            let alias = self.alias();
+            self.note_check(b"", module.as_bytes(), alias);
             self.found(start, module, Vec::new());
-            self.alias();
             self.spaces();
             if self.peek(0) != Some(b',') {
                 return;
@@ -44,14 +45,15 @@ impl Scanner<'_> {
             return;
         }
         self.at += "import".len();
-        let names = self.names();
+        let from = if relative { "" } else { module.as_str() };
+        let names = self.names(from);
         if !relative && !module.is_empty() {
             self.found(start, module, names);
         }
     }
 
-    /// The names behind `from … import`; none for `*`.
-    fn names(&mut self) -> Vec<String> {
+    /// The names behind `from MODULE import …`; none for `*`.
+    fn names(&mut self, module: &str) -> Vec<String> {
         let mut names = Vec::new();
         self.spaces();
         let open = self.peek(0) == Some(b'(');
@@ -69,12 +71,15 @@ impl Scanner<'_> {
             names.push(String::from_utf8_lossy(word).into_owned());
             self.at += word.len();
             self.gap(open);
+            let mut given = word;
             if lex::word(self.source, self.at) == b"as" {
                 self.at += 2;
                 self.gap(open);
-                self.at += lex::word(self.source, self.at).len();
+                given = lex::word(self.source, self.at);
+                self.at += given.len();
                 self.gap(open);
             }
+            self.note_check(module.as_bytes(), word, given);
             if self.peek(0) != Some(b',') {
                 break;
             }
@@ -123,12 +128,26 @@ impl Scanner<'_> {
         }
     }
 
-    fn alias(&mut self) {
+    /// The name behind `as`; empty without one.
+    fn alias(&mut self) -> &'s [u8] {
         self.spaces();
-        if lex::word(self.source, self.at) == b"as" {
-            self.at += 2;
-            self.spaces();
-            self.at += lex::word(self.source, self.at).len();
+        if lex::word(self.source, self.at) != b"as" {
+            return b"";
+        }
+        self.at += 2;
+        self.spaces();
+        let alias = lex::word(self.source, self.at);
+        self.at += alias.len();
+        alias
+    }
+
+    /// Notes that the file calls a check `given`: `from platform import system`, `import platform as p`.
+    fn note_check(&mut self, module: &[u8], name: &[u8], given: &'s [u8]) {
+        if given.is_empty() || header::asks(given).is_some() {
+            return;
+        }
+        if let Some(check) = header::imported(module, name) {
+            self.checks.push((given, check));
         }
     }
 

@@ -354,6 +354,13 @@ impl Scanner<'_> {
         }
     }
 
+    /// Moves over a line of a magic or of the shell, and notes what it installs.
+    pub(super) fn magic(&mut self) {
+        let start = self.at;
+        self.skip_magic();
+        super::install::command(&self.source[start..self.at], &mut self.scan.installs);
+    }
+
     /// Moves to the end of a magic or a shell command, which a backslash may continue.
     pub(super) fn skip_magic(&mut self) {
         loop {

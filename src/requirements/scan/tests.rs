@@ -44,8 +44,42 @@ fn guards_are_known() {
                   try: import e\nexcept KeyError: pass\nif TYPE_CHECKING:\n    import f\nelse:\n    import g\n\
                   if sys.platform == 'x':\n  import h\nelif y:\n  import i\nelse:\n  import j\n\
                   with suppress(ImportError):\n    import k\nimport l\nif is_m_available() and n:\n    import m\n\
-                  try:\n    import o\nexcept:\n    pass\nfor x in y:\n    pass\nelse:\n    import p\n";
-    assert_eq!(plain(source), ["d", "e", "g", "l", "p"]);
+                  try:\n    import o\nexcept:\n    pass\nfor x in y:\n    pass\nelse:\n    import p\n\
+                  if torch.cuda.is_available():\n    import q\n";
+    assert_eq!(plain(source), ["d", "e", "g", "l", "p", "q"]);
+}
+
+#[test]
+fn checks_are_known_by_the_names_that_a_file_gives_them() {
+    for (import, condition) in [
+        ("from platform import system", "system() == 'Windows'"),
+        (
+            "from platform import (machine as m, # why\n  node)",
+            "x and m()",
+        ),
+        ("import os, platform as p", "p.system() == 'Windows'"),
+        ("from sys import platform", "platform == 'win32'"),
+        ("from sys import version_info as v", "v >= (3, 11)"),
+        ("from sys import version", "version < '3'"),
+        ("from os import name as kind", "kind == 'nt'"),
+        ("from typing import TYPE_CHECKING as TC", "TC"),
+        (
+            "from .utils import is_torch_available as has_torch",
+            "has_torch()",
+        ),
+    ] {
+        let source = format!("{import}\nif {condition}:\n    import a\nimport b\n");
+        let found = plain(&source);
+        assert!(
+            found.contains(&"b".into()) && !found.contains(&"a".into()),
+            "{source}"
+        );
+    }
+    let source = "from mine import system, name\nif system() and name:\n    import a\n";
+    assert_eq!(plain(source), ["mine", "a"]);
+    let source =
+        "from typing import TYPE_CHECKING as TC\nif not TC:\n    import a\nelse:\n    import b\n";
+    assert_eq!(plain(source), ["typing", "a"]);
 }
 
 #[test]

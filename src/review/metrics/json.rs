@@ -1,74 +1,56 @@
 //! JSON and JSON lines, with the `NaN`, `Infinity` and `-Infinity` that Python's json module writes.
 
-use serde_json::{Deserializer, Value};
+use std::borrow::Cow;
 
-use super::{Curves, Reading, number};
+use memchr::memmem;
+use serde::de::DeserializeSeed;
+use serde_json::Deserializer;
+
+use super::curve::{Collector, Reading};
+use super::tree::Walk;
 
 /// One JSON value, or several one after another. Numbers in objects get the names on the way to them with dots
 /// between; a list is a curve, or records one after another.
 pub fn read_whole(bytes: &[u8]) -> Reading {
-    let mut curves = Curves::new();
-    for value in Deserializer::from_slice(&quote_specials(bytes)).into_iter::<Value>() {
-        match value {
-            Ok(value) => add(&mut curves, "", &value),
-            Err(error) => return (curves, Some(error.to_string())),
+    let bytes = quote_specials(bytes);
+    let mut collector = Collector::default();
+    let mut values = Deserializer::from_slice(&bytes);
+    let damage = loop {
+        // The end is where nothing but space is left.
+        if let Ok(()) = values.end() {
+            break None;
         }
-    }
-    (curves, None)
+        if let Err(error) = Walk::new(&mut collector).deserialize(&mut values) {
+            break Some(error.to_string());
+        }
+    };
+    collector.finish(damage)
 }
 
 /// A JSON value on each line. A line that is none is named, and those after it are read.
 pub fn read_lines(bytes: &[u8]) -> Reading {
-    let (mut curves, mut damage) = (Curves::new(), None);
+    let bytes = quote_specials(bytes);
+    let (mut collector, mut damage) = (Collector::default(), None);
     for (number, line) in bytes.split(|&b| b == b'\n').enumerate() {
         if line.trim_ascii().is_empty() {
             continue;
         }
-        match serde_json::from_slice::<Value>(&quote_specials(line)) {
-            Ok(value) => add(&mut curves, "", &value),
-            Err(error) => {
-                damage.get_or_insert_with(|| format!("line {}: {error}", number + 1));
-            }
+        let mut value = Deserializer::from_slice(line);
+        let start = collector.begin();
+        let read = Walk::new(&mut collector).deserialize(&mut value);
+        if let Err(error) = read.and_then(|()| value.end()) {
+            damage.get_or_insert_with(|| format!("line {}: {error}", number + 1));
+            collector.give_up(start);
         }
     }
-    (curves, damage)
-}
-
-fn add(curves: &mut Curves, name: &str, value: &Value) {
-    match value {
-        Value::Object(fields) => {
-            for (key, value) in fields {
-                match name {
-                    "" => add(curves, key, value),
-                    _ => add(curves, &format!("{name}.{key}"), value),
-                }
-            }
-        }
-        Value::Array(items) => items.iter().for_each(|item| add(curves, name, item)),
-        _ => {
-            let found = match value {
-                Value::Number(found) => found.as_f64(),
-                Value::String(text) if is_special(text) => number(text),
-                _ => None,
-            };
-            if let Some(found) = found {
-                let name = if name.is_empty() { "value" } else { name };
-                curves.entry(name.to_string()).or_default().push(found);
-            }
-        }
-    }
-}
-
-/// Other texts, such as a version `"1.10"`, are no metrics.
-fn is_special(text: &str) -> bool {
-    let text = text.strip_prefix('-').unwrap_or(text);
-    ["nan", "inf", "infinity"]
-        .iter()
-        .any(|special| text.eq_ignore_ascii_case(special))
+    collector.finish(damage)
 }
 
 /// Puts the words for numbers that JSON does not have between quotes, outside of strings.
-fn quote_specials(bytes: &[u8]) -> Vec<u8> {
+fn quote_specials(bytes: &[u8]) -> Cow<'_, [u8]> {
+    if memmem::find(bytes, b"NaN").is_none() && memmem::find(bytes, b"Infinity").is_none() {
+        return Cow::Borrowed(bytes);
+    }
     let mut out = Vec::with_capacity(bytes.len() + 16);
     let (mut rest, mut in_string) = (bytes, false);
     while let Some(&byte) = rest.first() {
@@ -83,6 +65,11 @@ fn quote_specials(bytes: &[u8]) -> Vec<u8> {
                 continue;
             }
             (b'\\', _) if in_string => rest.len().min(2),
+            // No string of JSON goes over a line's end: what was cut within one costs that line alone.
+            (b'\n', _) => {
+                in_string = false;
+                1
+            }
             (b'"', _) => {
                 in_string = !in_string;
                 1
@@ -92,7 +79,7 @@ fn quote_specials(bytes: &[u8]) -> Vec<u8> {
         out.extend_from_slice(&rest[..length]);
         rest = &rest[length..];
     }
-    out
+    Cow::Owned(out)
 }
 
 #[cfg(test)]
@@ -102,24 +89,39 @@ mod tests {
     #[test]
     fn numbers_are_found_by_their_names() {
         let text = r#"{"loss": 0.5, "eval": {"top": {"1": 3}, "name": "x", "v": "1.5"}, "curve": [1, 2.5],
-            "log": [{"step": 1, "l": 9}, {"step": 2}], "ok": true, "none": null, "a \"NaN\" b": 1}"#;
+            "log": [{"step": 1, "l": 9}, {"l": 8, "step": 2}], "ok": true, "none": null, "a \"NaN\" b": 1}"#;
         let (curves, damage) = read_whole(text.as_bytes());
         assert_eq!(damage, None);
         let names: Vec<&str> = curves.keys().map(String::as_str).collect();
         assert_eq!(
             names,
-            [
-                "a \"NaN\" b",
-                "curve",
-                "eval.top.1",
-                "log.l",
-                "log.step",
-                "loss"
-            ]
+            ["loss", "eval.top.1", "curve", "log.l", "a \"NaN\" b"]
         );
+        assert_eq!(curves["curve"].values, [1.0, 2.5]);
+        assert_eq!(curves["curve"].steps, [1.0, 2.0]);
+        let log = &curves["log.l"];
         assert_eq!(
-            (&curves["curve"], &curves["log.step"]),
-            (&vec![1.0, 2.5], &vec![1.0, 2.0])
+            (log.axis.as_str(), &log.steps, &log.values),
+            ("step", &vec![1.0, 2.0], &vec![9.0, 8.0])
+        );
+    }
+
+    #[test]
+    fn lists_side_by_side_have_an_axis() {
+        let (curves, _) = read_whole(br#"{"epoch": [0, 5], "loss": [2, 1], "best": 1}"#);
+        assert_eq!(
+            (curves["loss"].axis.as_str(), &curves["loss"].steps),
+            ("epoch", &vec![0.0, 5.0])
+        );
+        assert_eq!(curves.keys().collect::<Vec<_>>(), ["loss", "best"]);
+    }
+
+    #[test]
+    fn a_single_record_keeps_its_epoch() {
+        let (curves, _) = read_whole(br#"{"epoch": 7, "loss": 2}"#);
+        assert_eq!(
+            (curves["epoch"].last(), &curves["loss"].steps),
+            (7.0, &vec![7.0])
         );
     }
 
@@ -128,17 +130,36 @@ mod tests {
         let (curves, damage) =
             read_whole(br#"{"a": NaN, "b": -Infinity, "c": Infinity, "d": "nan", "e": [NaN, 1]}"#);
         assert_eq!(damage, None);
-        assert!(curves["a"][0].is_nan() && curves["d"][0].is_nan() && curves["e"][0].is_nan());
+        for name in ["a", "d", "e"] {
+            assert!(curves[name].values[0].is_nan());
+        }
         assert_eq!(
-            (curves["b"][0], curves["c"][0]),
+            (curves["b"].last(), curves["c"].last()),
             (f64::NEG_INFINITY, f64::INFINITY)
         );
     }
 
     #[test]
-    fn a_cut_last_line_costs_only_itself() {
-        let (curves, damage) = read_lines(b"{\"x\": 1}\n\n{\"x\": 2}\r\n{\"x\": ");
-        assert_eq!(curves["x"], [1.0, 2.0]);
-        assert!(damage.is_some_and(|why| why.starts_with("line 4: ")));
+    fn a_damaged_line_costs_only_itself() {
+        let text = b"{\"x\": 1}\n\n{\"x\": \"NaN\n{\"x\": NaN}\r\n{\"x\": 2}\n{\"x\": 3, \"y\": ";
+        let (curves, damage) = read_lines(text);
+        let x = &curves["x"].values;
+        assert!(
+            x.len() == 3 && x[0] == 1.0 && x[1].is_nan() && x[2] == 2.0,
+            "{x:?}"
+        );
+        assert!(damage.is_some_and(|why| why.starts_with("line 3: ")));
+    }
+
+    #[test]
+    fn what_is_too_much_is_refused() {
+        let many: String = (0..20_000).map(|i| format!("{{\"n{i}\": 1}}\n")).collect();
+        assert!(
+            read_whole(many.as_bytes())
+                .1
+                .is_some_and(|why| why.starts_with("more than"))
+        );
+        let deep = "[".repeat(100_000);
+        assert!(read_whole(deep.as_bytes()).1.is_some());
     }
 }

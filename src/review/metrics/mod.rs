@@ -3,24 +3,29 @@
 //! A format is a function from bytes to [`Curves`]; `reader` knows them by the file's name. What a damaged file
 //! holds before the damage is kept, and the file is named.
 
+mod curve;
 mod delimited;
+mod find;
 mod json;
+mod kept;
+mod tensorboard;
+mod toml;
+mod tree;
+mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
 
-use ignore::WalkBuilder;
-use ignore::overrides::OverrideBuilder;
-
 use super::folder::{Folder, Found, Way};
 use super::path::ResultPath;
+use curve::{Reading, axis_rank};
+use find::{Layout, Source};
+
+pub use curve::{Curve, Curves};
 
 /// The largest file of metrics in bytes.
 const LARGEST: u64 = 64 << 20;
-
-/// Every value of each metric in the order written, NaN and infinities among them; none is empty.
-pub type Curves = BTreeMap<String, Vec<f64>>;
 
 /// The metrics of one run.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,37 +46,87 @@ pub struct Damaged {
     pub why: String,
 }
 
-/// What a file gave: its curves, and what stopped the reading.
-type Reading = (Curves, Option<String>);
-
 impl Metrics {
     /// The last value of each metric.
-    pub fn finals(&self) -> BTreeMap<String, f64> {
-        let last = |(name, curve): (&String, &Vec<f64>)| Some((name.clone(), *curve.last()?));
-        self.curves.iter().filter_map(last).collect()
+    pub fn finals(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.curves
+            .iter()
+            .map(|(name, curve)| (name.as_str(), curve.last()))
     }
 }
 
-/// Reads the metrics in a run's results `folder` from the files that `names` mean: paths or gitignore-like
-/// patterns relative to it. A file that is not there gives nothing.
+/// Reads the metrics in a run's results `folder` from the files that `names` mean: paths, folders or gitignore-like
+/// patterns relative to it. Of a folder, and of everything when there are no names, the files are read that are
+/// known for metrics: `metrics.*`, TensorBoard's event files, those of DVCLive, and tables with a column for the
+/// step or epoch, such as Keras and Lightning write. A file that is not there gives nothing.
 pub fn read(folder: &Path, names: &[String]) -> Metrics {
+    read_kept(folder, names, None)
+}
+
+/// The same, but from the file `kept` where that has what was read from the same files before.
+pub fn read_kept(folder: &Path, names: &[String], kept: Option<&Path>) -> Metrics {
+    let Ok(top) = Folder::open(folder) else {
+        // The results are gone, or never came.
+        let _ = kept.map(std::fs::remove_file);
+        return Metrics::default();
+    };
+    let files = files(&top, folder, names);
+    let Some(kept) = kept else {
+        return read_files(&top, files);
+    };
+    let key = kept::Key::of(&files, kept::now());
+    kept::load(kept, &key).unwrap_or_else(|| {
+        let metrics = read_files(&top, files);
+        kept::store(kept, &key, &metrics);
+        metrics
+    })
+}
+
+/// The files that `names` mean, with what each is.
+fn files(top: &Folder, folder: &Path, names: &[String]) -> Vec<(Source, Found)> {
+    let found = |source: Source| {
+        let (above, name) = source.path.split();
+        let found = match top.descend(above, false) {
+            Ok(Way::There(above)) => above.find(name).unwrap_or(Found::Other),
+            _ => Found::Nothing,
+        };
+        (source, found)
+    };
+    find::find(top, folder, names)
+        .into_iter()
+        .map(found)
+        .collect()
+}
+
+fn read_files(top: &Folder, sources: Vec<(Source, Found)>) -> Metrics {
     let mut metrics = Metrics::default();
     let mut files = Vec::new();
-    for path in find(folder, names) {
-        let (curves, damage) = match content(folder, &path) {
+    for (source, _) in sources {
+        let (mut curves, damage) = match content(top, &source.path) {
             Ok(None) => continue,
-            Ok(Some(bytes)) => parse(&path, &bytes),
+            Ok(Some(bytes)) => parse(&source.path, &bytes),
             Err(error) => (Curves::new(), Some(error.to_string())),
         };
-        let path_text = path.to_string();
+        if !source.is_named && !is_log(&source, &curves) {
+            continue;
+        }
+        if source.layout == Layout::DvcLivePlot {
+            curves = name_by_path(&source.path, curves);
+        }
         metrics.damaged.extend(damage.map(|why| Damaged {
-            path: path_text,
+            path: source.path.to_string(),
             why,
         }));
-        files.push((stem(&path), curves));
+        files.push((source, curves));
     }
+    prefer_plots(&mut files);
     metrics.curves = merge(files);
     metrics
+}
+
+/// Whether a file that nobody named holds metrics: by its own name, or because it says where its records stand.
+fn is_log(source: &Source, curves: &Curves) -> bool {
+    source.layout != Layout::Table || curves.values().any(|curve| !curve.axis.is_empty())
 }
 
 /// The metrics in the bytes of a file called `path`.
@@ -79,90 +134,89 @@ fn parse(path: &ResultPath, bytes: &[u8]) -> Reading {
     match reader(path) {
         Some(read) => read(bytes),
         None => {
-            let why = "not a kind of file that metrics are read from (.json, .jsonl, .csv, .tsv)";
+            let why = "not a kind of file that metrics are read from (.json, .jsonl, .csv, .tsv, .toml, .yaml, \
+                TensorBoard's .tfevents.)";
             (Curves::new(), Some(why.to_string()))
         }
     }
 }
 
-/// The format that the ending of a name stands for.
+/// The format that a name stands for.
 fn reader(path: &ResultPath) -> Option<fn(&[u8]) -> Reading> {
     let (_, name) = path.split();
+    if find::is_event_file(name) {
+        return Some(tensorboard::read);
+    }
     let ending = name.rsplit(|&b| b == b'.').next()?.to_ascii_lowercase();
     Some(match ending.as_slice() {
         b"json" => json::read_whole,
         b"jsonl" | b"ndjson" => json::read_lines,
         b"csv" => delimited::read_commas,
         b"tsv" => delimited::read_tabs,
+        b"toml" => toml::read,
+        b"yaml" | b"yml" => yaml::read,
         _ => return None,
     })
 }
 
-/// One map for all files. Names that several files have are told apart by the files' names.
-fn merge(files: Vec<(String, Curves)>) -> Curves {
+/// The one curve of a DVCLive plot, `…/plots/metrics/train/loss.tsv`, under its whole name: `train.loss`.
+fn name_by_path(path: &ResultPath, curves: Curves) -> Curves {
+    let name = find::plot_name(path);
+    let curve = curves.into_iter().rfind(|(name, _)| name != "timestamp");
+    curve.map(|(_, curve)| (name, curve)).into_iter().collect()
+}
+
+/// DVCLive writes the last value of each plot again into the `metrics.json` beside them, and the last step.
+fn prefer_plots(files: &mut [(Source, Curves)]) {
+    let mut plots: BTreeMap<Vec<u8>, BTreeSet<String>> = BTreeMap::new();
+    for (source, curves) in files.iter() {
+        if let Some(base) = find::plots_base(&source.path) {
+            let names = plots.entry(base.to_vec()).or_default();
+            names.extend(curves.keys().cloned());
+        }
+    }
+    for (source, curves) in files {
+        let (base, name) = source.path.split();
+        if let Some(known) = plots.get(base).filter(|_| name == b"metrics.json") {
+            curves.retain(|name, _| !known.contains(name) && axis_rank(name).is_none());
+        }
+    }
+}
+
+/// One map for all files. Names that several files have are told apart by the files' names; the event files of one
+/// folder are one log.
+fn merge(files: Vec<(Source, Curves)>) -> Curves {
+    let labels = find::labels(files.iter().map(|(source, _)| source));
+    let mut logs: Vec<(String, Curves)> = Vec::new();
+    for ((_, curves), label) in files.into_iter().zip(labels) {
+        match logs.iter_mut().find(|(known, _)| *known == label) {
+            Some((_, log)) => {
+                for (name, curve) in curves {
+                    log.entry(name).or_default().append(curve);
+                }
+            }
+            None => logs.push((label, curves)),
+        }
+    }
     let mut seen = BTreeMap::new();
-    for name in files.iter().flat_map(|(_, curves)| curves.keys().cloned()) {
+    for name in logs.iter().flat_map(|(_, curves)| curves.keys().cloned()) {
         *seen.entry(name).or_insert(0) += 1;
     }
     let mut all = Curves::new();
-    for (stem, curves) in files {
+    for (label, curves) in logs {
         for (name, curve) in curves {
             let full = match seen.get(&name) {
                 Some(1) => name,
-                _ => format!("{stem}.{name}"),
+                _ => format!("{label}.{name}"),
             };
-            all.entry(full).or_default().extend(curve);
+            all.insert(full, curve);
         }
     }
     all
 }
 
-fn stem(path: &ResultPath) -> String {
-    let stem = path.as_path().file_stem().unwrap_or_default();
-    crate::terminal::clean_bytes(stem.as_encoded_bytes())
-}
-
-/// The files that `names` mean, each once. Only patterns need a walk through the folder.
-fn find(folder: &Path, names: &[String]) -> BTreeSet<ResultPath> {
-    let is_pattern =
-        |name: &&String| name.starts_with('!') || name.contains(['*', '?', '[', '{', '\\']);
-    let (patterns, paths): (Vec<&String>, Vec<&String>) = names.iter().partition(is_pattern);
-    let mut found: BTreeSet<ResultPath> = paths
-        .iter()
-        .filter_map(|path| ResultPath::new(path.trim_start_matches('/')).ok())
-        .collect();
-    let mut chosen = OverrideBuilder::new(folder);
-    for pattern in &patterns {
-        // The configuration's own check names a pattern that is none.
-        let _ = chosen.add(pattern);
-    }
-    let Some(chosen) = chosen.build().ok().filter(|_| !patterns.is_empty()) else {
-        return found;
-    };
-    let mut walk = WalkBuilder::new(folder);
-    let walk = walk
-        .standard_filters(false)
-        .follow_links(false)
-        .overrides(chosen)
-        .build();
-    for entry in walk
-        .flatten()
-        .filter(|entry| entry.file_type().is_some_and(|kind| kind.is_file()))
-    {
-        let path = entry.path().strip_prefix(folder).ok();
-        let path = path.and_then(|path| ResultPath::new(path.as_os_str().as_encoded_bytes()).ok());
-        found.extend(path);
-    }
-    found
-}
-
-/// The bytes of a plain file beneath `folder`, reached through no link; nothing when there is none.
-fn content(folder: &Path, path: &ResultPath) -> std::io::Result<Option<Vec<u8>>> {
-    let top = match Folder::open(folder) {
-        Ok(top) => top,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
+/// The bytes of a plain file beneath `top`, reached through no link; nothing when there is none.
+fn content(top: &Folder, path: &ResultPath) -> std::io::Result<Option<Vec<u8>>> {
     let (above, name) = path.split();
     let Way::There(above) = top.descend(above, false)? else {
         return Ok(None);
@@ -170,11 +224,9 @@ fn content(folder: &Path, path: &ResultPath) -> std::io::Result<Option<Vec<u8>>>
     if above.find(name)? == Found::Nothing {
         return Ok(None);
     }
-    let mut bytes = Vec::new();
-    above
-        .read(name)?
-        .take(LARGEST + 1)
-        .read_to_end(&mut bytes)?;
+    let file = above.read(name)?;
+    let mut bytes = Vec::with_capacity(file.metadata()?.len().min(LARGEST) as usize + 1);
+    file.take(LARGEST + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > LARGEST {
         true => Err(std::io::Error::other("larger than 64 MiB")),
         false => Ok(Some(bytes)),
@@ -190,15 +242,24 @@ fn number(text: &str) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn read_files(files: &[(&str, &str)], names: &[&str]) -> Metrics {
+    fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        for (path, text) in files {
+        for (path, bytes) in files {
             let path = folder.path().join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
+            std::fs::write(path, bytes).unwrap();
         }
+        folder
+    }
+
+    fn read_files(files: &[(&str, &str)], names: &[&str]) -> Metrics {
+        let files: Vec<_> = files.iter().map(|(p, t)| (*p, t.as_bytes())).collect();
         let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
-        read(folder.path(), &names)
+        read(folder(&files).path(), &names)
+    }
+
+    fn names(metrics: &Metrics) -> Vec<&str> {
+        metrics.curves.keys().map(String::as_str).collect()
     }
 
     #[test]
@@ -212,26 +273,84 @@ mod tests {
             &["results/*.csv", "results/eval.json", "results/none.json"],
         );
         assert_eq!(metrics.damaged, []);
-        assert_eq!(metrics.curves["train.loss"], [0.5, 0.25]);
-        let finals = metrics.finals();
+        assert_eq!(metrics.curves["train.loss"].values, [0.5, 0.25]);
+        assert_eq!(metrics.curves["train.loss"].axis, "epoch");
+        assert_eq!(metrics.curves["eval.loss"].last(), 0.75);
+        assert!(metrics.curves["acc"].last().is_nan());
+        assert_eq!(metrics.finals().count(), 3);
+        // Files of the same name are told apart by their folders.
+        let files = [("a/m.json", "{\"x\": 1}"), ("b/m.json", "{\"x\": 2}")];
         assert_eq!(
-            (finals["eval.loss"], finals["train.loss"], finals["epoch"]),
-            (0.75, 0.25, 2.0)
+            names(&read_files(&files, &["*/m.json"])),
+            ["a/m.x", "b/m.x"]
         );
-        assert!(finals["acc"].is_nan());
     }
 
     #[test]
     fn a_damaged_file_is_named_and_the_rest_is_read() {
         let files = [
-            ("a.json", "{\"x\": 1"),
+            ("a.json", "{\"x\": 1, \"z\":"),
             ("b.json", "{\"y\": 2}"),
             ("c.pkl", "…"),
         ];
         let metrics = read_files(&files, &["a.json", "b.json", "c.pkl"]);
-        assert_eq!(metrics.finals(), BTreeMap::from([("y".to_string(), 2.0)]));
+        assert_eq!(
+            metrics.finals().collect::<Vec<_>>(),
+            [("x", 1.0), ("y", 2.0)]
+        );
         let damaged: Vec<&str> = metrics.damaged.iter().map(|d| d.path.as_str()).collect();
         assert_eq!(damaged, ["a.json", "c.pkl"]);
+    }
+
+    #[test]
+    fn the_folders_of_loggers_are_known() {
+        let dvclive = [
+            (
+                "dvclive/metrics.json",
+                "{\"train\": {\"loss\": 0.2}, \"step\": 1, \"top\": 9}",
+            ),
+            (
+                "dvclive/plots/metrics/train/loss.tsv",
+                "timestamp\tstep\tloss\n7\t0\t0.5\n8\t1\t0.2\n",
+            ),
+            ("dvclive/params.yaml", "lr: 1"),
+        ];
+        let lightning = [
+            (
+                "lightning_logs/version_0/metrics.csv",
+                "epoch,step,train_loss,val_acc\n0,9,0.5,\n0,9,,0.75\n1,19,0.25,\n",
+            ),
+            ("lightning_logs/version_0/hparams.yaml", "lr: 0.1"),
+        ];
+        let keras = [
+            ("training.csv", "epoch,accuracy,loss\n0,0.5,1\n1,0.75,nan\n"),
+            ("guesses.csv", "id,guess\n1,2\n"),
+        ];
+        for asked in [&[][..], &["dvclive"]] {
+            let metrics = read_files(&dvclive, asked);
+            assert_eq!(names(&metrics), ["top", "train.loss"]);
+            assert_eq!(metrics.curves["train.loss"].steps, [0.0, 1.0]);
+        }
+        for asked in [&[][..], &["lightning_logs/"]] {
+            let metrics = read_files(&lightning, asked);
+            assert_eq!(names(&metrics), ["train_loss", "val_acc"]);
+            assert_eq!(metrics.curves["val_acc"].steps, [9.0]);
+        }
+        assert_eq!(names(&read_files(&keras, &[])), ["accuracy", "loss"]);
+    }
+
+    #[test]
+    fn event_files_of_a_folder_are_one_log() {
+        const EVENTS: &[u8] = include_bytes!("testdata/scalars.tfevents");
+        let files = [
+            ("runs/train/events.out.tfevents.1.box", EVENTS),
+            ("runs/train/events.out.tfevents.2.box", EVENTS),
+            ("runs/validation/events.out.tfevents.1.box", EVENTS),
+        ];
+        let metrics = read(folder(&files).path(), &["runs".to_string()]);
+        let loss = &metrics.curves["train.train/loss"];
+        assert_eq!(loss.steps, [100.0, 200.0, 300.0, 400.0]);
+        assert!(metrics.curves.contains_key("validation.acc"));
     }
 
     #[test]
@@ -241,7 +360,17 @@ mod tests {
         std::fs::create_dir(&run).unwrap();
         std::fs::write(folder.path().join("secret.json"), "{\"x\": 1}").unwrap();
         std::os::unix::fs::symlink("../secret.json", run.join("link.json")).unwrap();
-        let names = ["../secret.json", "link.json", "*.json", "/etc/x.json"].map(String::from);
+        std::os::unix::fs::symlink("..", run.join("up")).unwrap();
+        let names = [
+            "../secret.json",
+            "link.json",
+            "*.json",
+            "/etc/x.json",
+            "up",
+            "up/secret.json",
+        ]
+        .map(String::from);
         assert_eq!(read(&run, &names).curves, Curves::new());
+        assert_eq!(read(&run, &[]).curves, Curves::new());
     }
 }

@@ -1,0 +1,54 @@
+//! Makes smaller what the program carries: packs the large tables into a third, and takes comments out of the scripts.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use flate2::{Compression, write::DeflateEncoder};
+
+const TABLES: &str = "src/requirements/tables";
+const SCRIPTS: &str = "src/deployment/scripts";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    for input in [TABLES, SCRIPTS, "build.rs"] {
+        println!("cargo::rerun-if-changed={input}");
+    }
+    let out = std::env::var("OUT_DIR")?;
+    let out = Path::new(&out);
+    for table in ["modules.tsv", "curated.tsv"] {
+        pack(&Path::new(TABLES).join(table), &out.join(table))?;
+    }
+    compact_all(&out.join("scripts"))?;
+    // The index of the tables for unwinding, which the release profile does not do.
+    let is = |name: &str, value: &str| std::env::var(name).is_ok_and(|it| it == value);
+    if is("PROFILE", "release") && is("CARGO_CFG_TARGET_OS", "linux") {
+        println!("cargo::rustc-link-arg-bins=-Wl,--no-eh-frame-hdr");
+    }
+    Ok(())
+}
+
+fn pack(table: &Path, packed: &Path) -> io::Result<()> {
+    let mut encoder = DeflateEncoder::new(File::create(packed)?, Compression::best());
+    encoder.write_all(&fs::read(table)?)?;
+    encoder.finish()?;
+    Ok(())
+}
+
+fn compact_all(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    for script in fs::read_dir(SCRIPTS)? {
+        let script = script?;
+        let text = fs::read_to_string(script.path())?;
+        fs::write(folder.join(script.file_name()), compact(&text))?;
+    }
+    Ok(())
+}
+
+/// A script without its comments and indentation, which are half of it: what is sent should fit into the first packets of
+/// a connection. No string of the scripts has a line that begins with `#` or a tab.
+fn compact(script: &str) -> String {
+    let lines = script.lines().map(|line| line.trim_start_matches('\t'));
+    let kept = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    kept.flat_map(|line| [line, "\n"]).collect()
+}

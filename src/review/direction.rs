@@ -1,0 +1,147 @@
+//! Whether less or more of a metric is better.
+
+/// Which end of a metric is the good one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// As of a loss.
+    Min,
+    /// As of an accuracy.
+    Max,
+}
+
+/// Parts of names whose metrics are better when smaller, and when larger.
+const SMALLER: [&str; 32] = [
+    "loss",
+    "losses",
+    "error",
+    "errors",
+    "err",
+    "mse",
+    "rmse",
+    "mae",
+    "mape",
+    "mad",
+    "nll",
+    "bpc",
+    "bpb",
+    "ppl",
+    "perplexity",
+    "wer",
+    "cer",
+    "ter",
+    "fid",
+    "kid",
+    "lpips",
+    "brier",
+    "ece",
+    "kl",
+    "regret",
+    "cost",
+    "time",
+    "seconds",
+    "latency",
+    "duration",
+    "distance",
+    "divergence",
+];
+const LARGER: [&str; 37] = [
+    "accuracy",
+    "accuracies",
+    "acc",
+    "top1",
+    "top5",
+    "f1",
+    "fbeta",
+    "auc",
+    "auroc",
+    "auprc",
+    "roc",
+    "ap",
+    "map",
+    "precision",
+    "recall",
+    "specificity",
+    "sensitivity",
+    "score",
+    "reward",
+    "return",
+    "returns",
+    "bleu",
+    "rouge",
+    "meteor",
+    "cider",
+    "iou",
+    "miou",
+    "dice",
+    "r2",
+    "psnr",
+    "ssim",
+    "ndcg",
+    "mrr",
+    "hits",
+    "throughput",
+    "likelihood",
+    "correlation",
+];
+
+impl Direction {
+    /// What the name of a metric says: `val/error_rate` is better small, `top1_acc` is better large. The last part that
+    /// says something counts, so that `accuracy_loss` is a loss.
+    pub fn of(name: &str) -> Option<Self> {
+        let name = name.to_lowercase();
+        let parts = name.rsplit(|c: char| !c.is_ascii_alphanumeric());
+        let said = |part: &str| {
+            let stem = part.trim_end_matches(|c: char| c.is_ascii_digit());
+            let is_in = |words: &[&str]| words.contains(&part) || words.contains(&stem);
+            match (is_in(&SMALLER), is_in(&LARGER)) {
+                (true, _) => Some(Direction::Min),
+                (_, true) => Some(Direction::Max),
+                _ => None,
+            }
+        };
+        parts.filter(|part| !part.is_empty()).find_map(said)
+    }
+
+    /// Whether `a` is better than `b`. NaN is worse than every number.
+    pub fn is_better(self, a: f64, b: f64) -> bool {
+        match self {
+            _ if a.is_nan() => false,
+            _ if b.is_nan() => true,
+            Direction::Min => a < b,
+            Direction::Max => a > b,
+        }
+    }
+
+    /// `min` or `max`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Direction::Min => "min",
+            Direction::Max => "max",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_what_is_better() {
+        for (name, direction) in [
+            ("loss", Some(Direction::Min)),
+            ("val/Loss", Some(Direction::Min)),
+            ("eval.error_rate", Some(Direction::Min)),
+            ("rougeL", None),
+            ("rouge1", Some(Direction::Max)),
+            ("val_acc", Some(Direction::Max)),
+            ("top1", Some(Direction::Max)),
+            ("accuracy_loss", Some(Direction::Min)),
+            ("slope", None),
+            ("glossary", None),
+        ] {
+            assert_eq!(Direction::of(name), direction, "{name}");
+        }
+        assert!(Direction::Max.is_better(1.0, f64::NAN));
+        assert!(!Direction::Min.is_better(f64::NAN, 1.0));
+    }
+}
