@@ -677,12 +677,30 @@ fn without_a_launch_or_a_run_it_says_so() {
 }
 
 #[test]
-fn deep_folders_are_refused_and_the_rest_comes() {
+fn folders_as_deep_as_a_path_is_long_arrive() {
     let lab = Lab::with(&[("fine", "1")]);
-    lab.write("d/".repeat(400) + "x", "1");
+    let deep = "d/".repeat(1900) + "x";
+    lab.write(&deep, "1");
+    let report = lab.fetch().unwrap();
+    assert_eq!((report.files, reasons(&report)), (2, vec![]));
+    assert_eq!(lab.read(&deep), b"1");
+    assert_eq!(lab.fetch().unwrap().up_to_date, 2);
+    lab.remove_deep_folders();
+}
+
+#[test]
+fn folders_deeper_than_any_path_are_refused_and_the_rest_comes() {
+    let lab = Lab::with(&[("fine", "1")]);
+    let status = Command::new("python3")
+        .arg("-c")
+        .arg("import os\nfor _ in range(10000): os.mkdir('d'); os.chdir('d')\nopen('x', 'w').close()")
+        .current_dir(lab.code())
+        .status();
+    assert!(status.unwrap().success());
     let report = lab.fetch().unwrap();
     assert_eq!(lab.files(), ["fine"]);
     assert!(report.refused.iter().all(|r| r.reason == Reason::Deep) && report.refused.len() == 1);
+    lab.remove_deep_folders();
 }
 
 #[test]

@@ -7,7 +7,7 @@ HOLLOW = 64
 MOVING = 5 * 10**9
 # Files up to this size are read once: hashed and sent together.
 WHOLE = 1 << 20
-DEEPEST = 200
+# The longest path of a folder: what lies beneath it has a name below Linux's PATH_MAX.
 LONGEST = 4000
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, opening a FIFO that took a file's place would wait for ever.
@@ -26,9 +26,12 @@ class Tree:
 
     def folder(self, path):
         if path != self.last:
-            here = os.dup(self.top)
+            # From the last one down, where this one is beneath it: a thousand levels are then a thousand steps.
+            further = self.last and path.startswith(self.last + b'/')
+            here = os.dup(self.file if further else self.top)
+            names = path[len(self.last) + 1:] if further else path
             try:
-                for name in path.split(b'/') if path else ():
+                for name in names.split(b'/') if names else ():
                     below = os.open(name, FOLDER, dir_fd=here)
                     os.close(here)
                     here = below
@@ -72,7 +75,7 @@ def walk(tree, enter, trouble):
     waiting = [(b'', None)]
     while waiting:
         folder, status = waiting.pop()
-        if folder.count(b'/') >= DEEPEST or len(folder) > LONGEST:
+        if len(folder) > LONGEST:
             trouble(b'deep', folder)
             continue
         try:

@@ -1,6 +1,7 @@
 //! The server's list of results, checked.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use tokio::io::AsyncRead;
 
@@ -17,8 +18,6 @@ const LARGEST: usize = 64 << 20;
 
 /// How many times larger than [`Limits::file`] holes may make a file seem.
 const HOLLOW: u64 = 64;
-/// The most bytes of the names of folders above what is listed: names nested deep multiply.
-const ABOVE: usize = 256 << 20;
 
 /// How much one fetch from one server may bring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,10 +214,8 @@ struct Reading<'a> {
     bytes: usize,
     entries: u64,
     manifest: Manifest,
-    /// The files, and the folders they need, of the run at hand.
-    files: BTreeSet<ResultPath>,
-    above: BTreeSet<Vec<u8>>,
-    above_bytes: usize,
+    /// The files and empty folders of the run at hand.
+    listed: BTreeSet<ResultPath>,
 }
 
 impl<'a> Reading<'a> {
@@ -229,9 +226,7 @@ impl<'a> Reading<'a> {
             bytes: 0,
             entries: 0,
             manifest: Manifest::default(),
-            files: BTreeSet::new(),
-            above: BTreeSet::new(),
-            above_bytes: 0,
+            listed: BTreeSet::new(),
         }
     }
 
@@ -247,9 +242,6 @@ impl<'a> Reading<'a> {
         } else {
             self.entries += 1;
         }
-        if self.above_bytes > ABOVE {
-            return Err(damaged("its folders are nested too deep"));
-        }
         if self.entries > self.limits.files {
             return Err(too_many(&self.limits));
         }
@@ -261,9 +253,7 @@ impl<'a> Reading<'a> {
     fn entry(&mut self, words: &[&[u8]]) -> Option<()> {
         if let [b"run", id] = words {
             let id = Digest::parse(id)?;
-            self.files.clear();
-            self.above.clear();
-            self.above_bytes = 0;
+            self.listed.clear();
             let ask = self.asks[self.manifest.runs.len()];
             self.manifest.runs.push(Listing {
                 id,
@@ -331,25 +321,15 @@ impl<'a> Reading<'a> {
         if facts.is_large(&self.limits) {
             return self.refuse(path.as_bytes().to_vec(), Reason::Large);
         }
-        self.note_folders(&path);
-        self.files.insert(path.clone());
+        self.listed.insert(path.clone());
         if let Some(run) = self.manifest.runs.last_mut() {
             run.files.push(facts.of(index, path));
         }
     }
 
-    fn note_folders(&mut self, path: &ResultPath) {
-        for folder in path.folders() {
-            if self.above.insert(folder.to_vec()) {
-                self.above_bytes += folder.len();
-            }
-        }
-    }
-
     fn folder(&mut self, bytes: Vec<u8>) {
         if let Some(path) = self.check(bytes) {
-            self.note_folders(&path);
-            self.above.insert(path.as_bytes().to_vec());
+            self.listed.insert(path.clone());
             if let Some(run) = self.manifest.runs.last_mut() {
                 run.folders.push(path);
             }
@@ -364,11 +344,13 @@ impl<'a> Reading<'a> {
                 return None;
             }
         };
-        let beneath_a_file =
-            |folder: &[u8]| ResultPath::new(folder).is_ok_and(|f| self.files.contains(&f));
-        if self.above.contains(path.as_bytes())
-            || self.files.contains(&path)
-            || path.folders().any(beneath_a_file)
+        let mut beneath = path.as_bytes().to_vec();
+        beneath.push(b'/');
+        let after = (Bound::Excluded(beneath.as_slice()), Bound::Unbounded);
+        let next = self.listed.range::<[u8], _>(after).next();
+        if self.listed.contains(path.as_bytes())
+            || next.is_some_and(|next| next.as_bytes().starts_with(&beneath))
+            || path.folders().any(|folder| self.listed.contains(folder))
         {
             self.refuse(bytes, Reason::Twice);
             return None;

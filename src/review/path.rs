@@ -1,5 +1,6 @@
 //! Names of results: relative, byte-exact, and never a way out of the folder or into git.
 
+use std::borrow::Borrow;
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -90,6 +91,13 @@ impl ResultPath {
             Ok(text) => text.to_lowercase().into_bytes(),
             Err(_) => self.0.to_ascii_lowercase(),
         }
+    }
+}
+
+/// In the same order as its bytes.
+impl Borrow<[u8]> for ResultPath {
+    fn borrow(&self) -> &[u8] {
+        &self.0
     }
 }
 

@@ -81,6 +81,13 @@ impl Lab {
         write(&self.home(), path.as_ref(), text.as_ref());
     }
 
+    /// More levels than the temporary folder's own removal may have open files at a time.
+    pub fn remove_deep_folders(&self) {
+        let mut rm = Command::new("rm");
+        let status = rm.arg("-rf").arg(self.code()).arg(self.home()).status();
+        assert!(status.unwrap().success());
+    }
+
     /// What the runner does before it starts the experiment.
     pub fn launch(&self) {
         // A file system's clock ticks every few milliseconds; on a server the checkout takes longer than that.
