@@ -14,7 +14,6 @@ use super::name::{is_normal, normal};
 
 const TRAPS: &str = include_str!("tables/traps.tsv");
 const COMPANIONS: &str = include_str!("tables/companions.tsv");
-const STDLIB: &str = include_str!("tables/stdlib.tsv");
 
 /// A table that `build.rs` packs.
 macro_rules! packed {
@@ -25,6 +24,7 @@ macro_rules! packed {
 
 static CURATED: LazyLock<String> = packed!("curated.tsv");
 static MODULES: LazyLock<String> = packed!("modules.tsv");
+static STDLIB: LazyLock<String> = packed!("stdlib.tsv");
 
 fn unpack(packed: &[u8]) -> String {
     let mut text = String::new();
@@ -119,7 +119,7 @@ pub fn companions() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// The versions of Python, as written in the table (`3.8-3.14`, or `old`), whose standard library has the
 /// top-level module `module`.
 pub fn standard_library(module: &str) -> Option<&'static str> {
-    find(STDLIB, module)
+    find(&STDLIB, module)
 }
 
 #[cfg(test)]
@@ -132,7 +132,7 @@ mod tests {
             CURATED.as_str(),
             MODULES.as_str(),
             TRAPS,
-            STDLIB,
+            &STDLIB,
             COMPANIONS,
         ] {
             let rows = || table.lines().filter(|line| !line.starts_with('#'));

@@ -6,13 +6,12 @@ use super::manifest::{Ask, Limits};
 use super::plan::Plan;
 use crate::model::nonce::Nonce;
 
-/// The Python program (3.6 or later, standard library only), for `python3 -c PROGRAM ARGUMENTS…`.
+/// The Python program (3.6 or later, standard library only), without its comments (`build.rs`), for
+/// `python3 -c PROGRAM ARGUMENTS…`.
 pub const PROGRAM: &str = concat!(
-    include_str!("answer.py"),
-    "\n\n",
-    include_str!("list.py"),
-    "\n\n",
-    include_str!("send.py")
+    include_str!(concat!(env!("OUT_DIR"), "/scripts/answer.py")),
+    include_str!(concat!(env!("OUT_DIR"), "/scripts/list.py")),
+    include_str!(concat!(env!("OUT_DIR"), "/scripts/send.py"))
 );
 
 /// The most bytes of one argument; Linux takes 128 KiB (MAX_ARG_STRLEN).
