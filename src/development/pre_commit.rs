@@ -127,38 +127,17 @@ fn is_busy(git_dir: &Path) -> bool {
         .any(|name| git_dir.join(name).exists())
 }
 
-/// Whether a file that can change the requirements is staged.
+/// Whether a file that can change the requirements is staged. By git, which skips what its index knows to be as in HEAD;
+/// libgit2 would read every folder. Each change is `:MODE MODE BLOB BLOB STATUS`, NUL, path, NUL.
 fn stages_something_relevant(repository: &Repository) -> Result<bool> {
-    let git = repository.git();
-    if git.index().is_err() {
-        return stages_by_git(repository);
-    }
-    let head = git.head().ok().and_then(|head| head.peel_to_tree().ok());
-    let mut options = git2::DiffOptions::new();
-    options
-        .ignore_submodules(true)
-        .skip_binary_check(true)
-        .context_lines(0);
-    let diff = git
-        .diff_tree_to_index(head.as_ref(), None, Some(&mut options))
-        .or_config(|| "cannot compare the index with HEAD".into())?;
-    Ok(diff.deltas().any(|delta| {
-        [delta.old_file(), delta.new_file()].iter().any(|file| {
-            let path = file.path().map(|path| path.to_string_lossy().into_owned());
-            let executable = file.mode() == git2::FileMode::BlobExecutable;
-            let path = path.unwrap_or_default();
-            is_declaration(&path) || is_python(&path, executable)
-        })
-    }))
-}
-
-/// As [`stages_something_relevant`], by git: each change is `:MODE MODE BLOB BLOB STATUS`, NUL, path, NUL.
-fn stages_by_git(repository: &Repository) -> Result<bool> {
-    let said = ask_git(
-        repository,
-        None,
-        &["diff", "--cached", "--raw", "-z", "--no-renames"],
-    )?;
+    let raw = [
+        "--cached",
+        "--raw",
+        "-z",
+        "--no-renames",
+        "--ignore-submodules",
+    ];
+    let said = ask_git(repository, None, &[&["diff"][..], &raw].concat())?;
     let mut fields = said.split('\0');
     while let (Some(facts), Some(path)) = (fields.next(), fields.next()) {
         let executable = facts.contains("100755");
