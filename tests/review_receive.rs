@@ -733,6 +733,39 @@ fn many_files_are_hashed_once_on_the_server() {
 }
 
 #[test]
+fn files_of_every_size_up_to_those_sent_in_parts_come_at_once() {
+    let lab = Lab::new();
+    lab.launch();
+    let sizes = [
+        1 << 18,
+        1 << 20,
+        (1 << 20) - 1,
+        (1 << 20) + 1,
+        900_000,
+        1,
+        (1 << 18) - 1,
+    ];
+    for (kind, unit) in [("noise", None), ("text", Some(b"epoch 1 loss 0.25\n"))] {
+        for (i, size) in sizes.iter().enumerate() {
+            let mut data = vec![0; *size];
+            match unit {
+                Some(unit) => data
+                    .iter_mut()
+                    .zip(unit.iter().cycle())
+                    .for_each(|(to, from)| *to = *from),
+                None => fs::File::open("/dev/urandom")
+                    .unwrap()
+                    .read_exact(&mut data)
+                    .unwrap(),
+            }
+            lab.write(format!("results/{kind}-{i}"), data);
+        }
+    }
+    let report = lab.fetch().unwrap();
+    assert_eq!((report.files, reasons(&report)), (14, vec![]));
+}
+
+#[test]
 fn a_remembered_digest_is_not_believed_too_soon() {
     let lab = Lab::with(&[("a", "11")]);
     let path = lab.code().join("a");

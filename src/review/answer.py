@@ -80,6 +80,8 @@ class Frames:
     """Bytes to standard output, in frames as src/review/wire.rs describes them. A thread packs and writes them
     while the next are read; it packs what becomes smaller, and only as long as the line is slower than that."""
     SIZE = 1 << 18
+    # A frame holds no more, for wire.rs takes 1 MiB; it begins with what waited, and a whole file may follow.
+    MOST = 1 << 19
     # Packing is tried, or given up for a while, after so many bytes on the line; its buffers swallow less.
     TRIAL = 8 << 20
 
@@ -103,7 +105,9 @@ class Frames:
             raise self.failed
         if self.size:
             self.start()
-            self.blocks.put(b''.join(self.waiting))
+            data = b''.join(self.waiting)
+            for at in range(0, len(data), self.MOST):
+                self.blocks.put(data[at:at + self.MOST])
         self.waiting, self.size = [], 0
 
     def start(self):
