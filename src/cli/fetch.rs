@@ -167,19 +167,21 @@ fn watch(
         let due: Vec<Record> = records.iter().filter(is_new).cloned().collect();
         let ended = due.iter().filter(|record| record.known.state.is_end());
         tried.extend(ended.map(|record| record.run.id.clone()));
+        let open = records.iter().filter(|record| record.known.is_open());
+        let left = open.count();
+        match left {
+            0 => bar.finish_and_clear(),
+            _ => {
+                bar.set_message(format!("{} going on", count(left, "run")));
+                bar.tick();
+            }
+        }
         if !due.is_empty() {
             worst = worst.max(fetch(args, ctx, repository, &due)?);
         }
-        let left = records
-            .iter()
-            .filter(|record| record.known.is_open())
-            .count();
         if left == 0 {
-            bar.finish_and_clear();
             return Ok(worst);
         }
-        bar.set_message(format!("{} going on", count(left, "run")));
-        bar.tick();
         std::thread::sleep(pause);
         pause = (pause * 3 / 2).min(Duration::from_secs(10));
         // A server that cannot be seen for a while is asked again.

@@ -261,7 +261,11 @@ impl<'a> Bar<'a> {
 
     /// Shows how far `plan` is; gives what is to be told.
     fn begin(&self, plan: &Plan) -> impl FnMut(Progress) + Send + 'static {
-        let template = "{prefix}: {bar:24} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+        let (_, columns) = console::Term::stderr().size();
+        let template = match columns {
+            ..76 => "{prefix}: {bar:10} {percent} %, {eta} left",
+            _ => "{prefix}: {bar:24} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
+        };
         if let Ok(style) = ProgressStyle::with_template(template) {
             self.0.set_style(style);
         }
