@@ -865,6 +865,26 @@ fn what_is_too_large_is_not_sent() {
     assert_eq!(lab.files(), ["fine"]);
 }
 
+/// Zeros count as bytes in a file that is sent whole, and as none in one that is listed.
+#[test]
+fn what_came_of_a_file_is_used_whatever_counts_as_holes() {
+    let lab = Lab::with(&[("a", "1")]);
+    lab.fetch().unwrap();
+    let mut content = vec![7; 1 << 20];
+    content[300_000..].fill(0);
+    lab.write("b", &content);
+    lab.write("c", &content);
+    let sum = lab.manifest().unwrap().runs[0].files[1].sha256;
+    for size in [1 << 20, 200_000] {
+        lab.write_home(format!(".agile-{sum}.part"), &content[..size]);
+        assert_eq!(lab.fetch().unwrap().files, 2);
+        for name in ["b", "c"] {
+            assert!(lab.read(name) == content);
+            fs::remove_file(lab.home().join(name)).unwrap();
+        }
+    }
+}
+
 /// Without libzstd, what every Python has packs.
 #[test]
 fn a_server_without_zstd_packs_all_the_same() {

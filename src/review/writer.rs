@@ -159,7 +159,8 @@ impl Writer {
     /// One that tells what the file will be, where that is worth it.
     fn temporary_name(&mut self, item: &Item) -> Result<Vec<u8>> {
         self.begun += 1;
-        if item.file.real < RESUMABLE {
+        // Where the bytes before `offset` are, they have the telling name, whatever the server calls holes now.
+        if item.offset == 0 && item.file.real < RESUMABLE {
             return Ok([OURS, format!("{}.part", self.begun).as_bytes()].concat());
         }
         let name = part_name(&item.file.sha256);
