@@ -2,6 +2,7 @@
 
 mod review_support;
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
@@ -12,7 +13,10 @@ use std::time::{Duration, SystemTime};
 
 use git_agile::error::Kind;
 use git_agile::review::{self, Ask, Digest, Limits, Nonce, Reason};
+use proptest::prelude::*;
+use proptest::sample;
 use review_support::{Lab, RUN, reasons, refused};
+use sha2::{Digest as _, Sha256};
 
 #[test]
 fn what_the_run_created_or_changed_comes_home() {
@@ -960,4 +964,88 @@ fn a_full_disk_is_said_and_what_is_complete_stays() {
     fs::remove_file(filler).unwrap();
     assert_eq!(lab.fetch().unwrap().files, 1);
     assert_eq!(lab.files(), ["a", "b", "c"]);
+}
+
+/// A file that a run writes between two fetches, and what happens to the first of them.
+#[derive(Clone, Debug)]
+struct Step {
+    name: usize,
+    size: usize,
+    zeros: bool,
+    random: bool,
+    /// The connection is cut after this share of the answer.
+    cut: f64,
+    /// This share of the file lies here already, of a fetch that was killed.
+    part: Option<f64>,
+}
+
+impl Step {
+    fn any() -> impl Strategy<Value = Step> {
+        let edges: Vec<usize> = [18, 19, 20, 21].iter().map(|bits| 1 << bits).collect();
+        let size = prop_oneof![
+            0..200_usize,
+            0..3_000_000_usize,
+            (sample::select(edges), 0..3_usize).prop_map(|(edge, more)| edge + more - 1),
+        ];
+        let part = proptest::option::weighted(0.3, 0.0..1.0);
+        let kinds = (any::<bool>(), any::<bool>());
+        (0..5_usize, size, kinds, 0.0..1.2, part).prop_map(
+            |(name, size, (zeros, random), cut, part)| Step {
+                name,
+                size,
+                zeros,
+                random,
+                cut,
+                part,
+            },
+        )
+    }
+
+    fn path(&self) -> &'static str {
+        ["a", "b/c", "b/d\n", "e/f/g", "log"][self.name]
+    }
+
+    fn content(&self) -> Vec<u8> {
+        let mut content = b"epoch 1 loss 0.25\n".repeat(self.size / 18 + 1);
+        content.truncate(self.size);
+        if self.random {
+            let mut noise = fs::File::open("/dev/urandom").unwrap();
+            noise.read_exact(&mut content).unwrap();
+        }
+        if self.zeros {
+            content[self.size / 3..].fill(0);
+        }
+        content
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, max_shrink_iters: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn wherever_it_is_cut_the_next_fetch_brings_everything(
+        steps in proptest::collection::vec(Step::any(), 1..10),
+    ) {
+        let lab = Lab::with(&[]);
+        let mut written = BTreeMap::new();
+        for step in steps {
+            let content = step.content();
+            lab.write(step.path(), &content);
+            if let Some(share) = step.part {
+                let sum = Sha256::digest(&content);
+                let part = format!(".agile-{}.part", Digest(sum.into()));
+                lab.write_home(part, &content[..(share * content.len() as f64) as usize]);
+            }
+            written.insert(step.path(), content);
+            let ask = lab.ask();
+            let (bytes, nonce) = lab.asked(ask);
+            let cut = bytes.len().min((step.cut * bytes.len() as f64) as usize);
+            let _ = lab.take(&bytes[..cut], &nonce, ask);
+            let report = lab.fetch().unwrap();
+            prop_assert_eq!(reasons(&report), vec![]);
+            for (path, content) in &written {
+                prop_assert!(&lab.read(path) == content, "{:?}", path);
+            }
+            prop_assert!(lab.files().iter().all(|name| !name.contains(".agile-")));
+        }
+    }
 }
