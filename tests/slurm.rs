@@ -558,7 +558,8 @@ fn a_killed_submission_is_mended_by_the_same(kill: &str) {
         );
         first.finish();
         let exit = server.home().join(format!("agile/proj/runs/{id}/exit"));
-        wait_until(20, "the run's end", || exit.exists());
+        // A controller whose message to a node was lost asks for it again after a third of SlurmdTimeout, 300 s.
+        wait_until(60, "the run's end", || exit.exists());
     }
     let runs = 2 + tools - (sbatch - 16) + 1;
     assert_eq!(server.launches(), runs);

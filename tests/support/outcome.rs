@@ -172,7 +172,7 @@ impl Running {
             let _ = self.child.kill();
         }
         let status = self.child.wait().expect("it is our child");
-        let late = Duration::from_secs(60);
+        let late = PATIENCE;
         let bytes = self.stdout.recv_timeout(late);
         let errors = self.stderr.recv_timeout(late);
         assert!(
