@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,37 +34,36 @@ fn the_wheel_holds_the_manual_and_the_completions() {
         .as_str()
         .expect("a folder");
     let share = Path::new(TOP).join(data).join("data/share");
-    let held = files(&share);
-    for file in &held {
-        // A link to nothing would be left out without a word.
-        assert!(!fs::read(file).expect("a file").is_empty(), "{file:?}");
-    }
-    let names: Vec<String> = held
+    let sections = [1, 5, 7].map(|section| format!("man/man{section}"));
+    let pages = sections
         .iter()
-        .map(|file| {
-            file.strip_prefix(&share)
-                .expect("below")
-                .display()
-                .to_string()
+        .flat_map(|section| files(&Path::new(TOP).join(section)));
+    let mut expected: BTreeMap<String, PathBuf> = pages
+        .map(|page| {
+            let name = page.strip_prefix(TOP).expect("below").display().to_string();
+            (name, page)
         })
         .collect();
-    let pages = [1, 5, 7].map(|section| files(&Path::new(TOP).join(format!("man/man{section}"))));
-    for page in pages.iter().flatten() {
-        let name = page.strip_prefix(TOP).expect("below").display().to_string();
-        assert!(
-            names.contains(&name),
-            "run script/man: no {name} in {names:?}"
-        );
-    }
-    for name in [
-        "bash-completion/completions/git-agile",
-        "zsh/site-functions/_git-agile",
-        "fish/vendor_completions.d/git-agile.fish",
+    for (name, file) in [
+        ("bash-completion/completions/git-agile", "git-agile.bash"),
+        ("zsh/site-functions/_git-agile", "_git-agile"),
+        ("fish/vendor_completions.d/git-agile.fish", "git-agile.fish"),
     ] {
-        assert!(
-            names.iter().any(|held| held == name),
-            "no {name} in {names:?}"
-        );
+        let file = Path::new(TOP).join("completions").join(file);
+        expected.insert(name.into(), file);
+    }
+    let held = files(&share);
+    let name = |file: &PathBuf| {
+        file.strip_prefix(&share)
+            .expect("below")
+            .display()
+            .to_string()
+    };
+    let names: BTreeSet<String> = held.iter().map(name).collect();
+    assert_eq!(names, expected.keys().cloned().collect(), "run script/man");
+    for (name, file) in expected {
+        let same = fs::read(share.join(&name)).ok() == fs::read(&file).ok();
+        assert!(same, "run script/man: {name} is not {file:?}");
     }
 }
 
