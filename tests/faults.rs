@@ -794,6 +794,30 @@ fn a_full_disk_is_said_and_mended_by_room() {
     assert!(full > 5, "only {full} disks were full");
 }
 
+/// A script that died while git made a work tree, or a server whose power was cut then, leaves it with empty files.
+#[test]
+fn a_work_tree_left_half_made_is_nobodys() {
+    let (lab, server) = ready(NOTE);
+    let half = server.home().join("agile/proj/repo.git/worktrees/half");
+    let leave = || {
+        fs::create_dir(&half).expect("nobody has it");
+        let folder = server.home().join("agile/proj/runs/half/code/.git\n");
+        for (name, text) in [("gitdir", &*folder.to_string_lossy()), ("commondir", "")] {
+            fs::write(half.join(name), text).expect("leave it");
+        }
+    };
+    leave();
+    deploy(&lab, 1).succeeds();
+    if !half.exists() {
+        leave();
+    }
+    lab.write("more.py", "");
+    lab.commit("More");
+    lab.git(&["push", "--quiet"]).succeeds();
+    deploy(&lab, 2).succeeds();
+    all_is_well(&lab, &server, 3);
+}
+
 #[test]
 fn a_lock_left_by_a_killed_command_is_nobodys() {
     let lab = Lab::new();

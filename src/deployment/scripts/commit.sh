@@ -50,7 +50,11 @@ fetch_commit() {
 	agile_lock_name=$base/locks/$(printf %s "${1%.git}" | tr / -)
 	lock "$agile_lock_name"
 	said=
-	has_commit || make_repository && fetch_missing
+	for agile_again in 1 2 3 4; do
+		has_commit && break
+		make_repository && fetch_missing
+		stopped_at_worktree "$agile_again" || break
+	done
 	if ! has_commit && is_damaged; then
 		mend_repository && fetch_missing
 	fi
@@ -165,8 +169,28 @@ check_out_submodule() {
 	add_worktree "$1/$module_path" "$module_commit"
 }
 
-# add_worktree FOLDER COMMIT: twice --force: one that was killed has left its folder registered and locked.
+# add_worktree FOLDER COMMIT
 add_worktree() {
+	for agile_again in 1 2 3 4; do
+		make_worktree "$1" "$2" && return
+		stopped_at_worktree "$agile_again" || break
+		rm -rf "$1"
+	done
+	return 1
+}
+
+# stopped_at_worktree TRY: whether git, which reads all the work trees first, said that it cannot read one: another script
+# makes it at this moment. One that nobody completes is left over, and removed at the third try.
+stopped_at_worktree() {
+	case $said in *"$repo/worktrees/"*) nap ;; *) return 1 ;; esac
+	[ "$1" -ge 3 ] || return 0
+	for agile_file in "$repo"/worktrees/*; do
+		[ -s "$agile_file/commondir" ] || rm -rf "$agile_file"
+	done
+}
+
+# make_worktree FOLDER COMMIT: twice --force: one that was killed has left its folder registered and locked.
+make_worktree() {
 	set -- worktree add --force --force --detach "$1" "$2"
 	if [ -n "$lfs" ]; then
 		set -- -c filter.lfs.process='git-lfs filter-process' -c filter.lfs.smudge='git-lfs smudge -- %f' \
