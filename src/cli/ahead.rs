@@ -98,23 +98,23 @@ struct Sources {
 async fn ready(server: Server, sources: Arc<Sources>, gate: Arc<Semaphore>) -> Result<Ready> {
     let _permit = gate.acquire().await;
     let mut connection = Connection::open_unasked(server.clone()).await?;
+    let call = scripts::deploying(server.launcher);
     let mut sent = None;
     match server.source {
         Source::Origin => {
             connection = connection.lending_agent();
             let meanwhile = scripts::connect_to_git_host(&server.path, &sources.url);
-            connection
-                .stand_by(&scripts::deploying(server.launcher), Some(&meanwhile))
-                .await;
+            connection.stand_by(&call, Some(&meanwhile)).await;
         }
         Source::Direct => {
+            let mut twin = connection.twin();
             if let Some(parcel) = &sources.parcel {
-                send_commit(&mut connection, parcel).await?;
+                let sending = send_commit(&mut connection, parcel);
+                let (result, ()) = tokio::join!(sending, twin.stand_by(&call, None));
+                result?;
                 sent = Some(parcel.commit.clone());
             }
-            connection
-                .stand_by(&scripts::deploying(server.launcher), None)
-                .await;
+            connection = connection.joined_by(twin);
         }
     }
     Ok(Ready { connection, sent })

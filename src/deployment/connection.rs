@@ -44,6 +44,7 @@ struct StandBy {
     shell: Shell,
 }
 
+#[derive(Clone)]
 enum Link {
     Local,
     Ssh {
@@ -174,6 +175,26 @@ impl Connection {
         let text = [opening.as_slice(), &line].concat();
         if write(&mut shell.input, &text).await.is_ok() {
             self.standing_by = Some(StandBy { opening, shell });
+        }
+    }
+
+    /// The same connection, for something that is done meanwhile.
+    #[must_use]
+    pub fn twin(&self) -> Self {
+        Connection {
+            server: self.server.clone(),
+            link: self.link.clone(),
+            standing_by: None,
+            lends_agent: self.lends_agent,
+        }
+    }
+
+    /// The same connection, with the shell that stands by on its `twin`.
+    #[must_use]
+    pub fn joined_by(self, twin: Connection) -> Self {
+        Connection {
+            standing_by: twin.standing_by,
+            ..self
         }
     }
 

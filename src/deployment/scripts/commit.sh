@@ -4,7 +4,7 @@
 
 # git on the bare repository `repo`, whatever the server's own configuration or the repository's content would make it run.
 agile_git() {
-	git --git-dir="$repo" -c core.hooksPath=/dev/null -c gc.auto=0 -c protocol.ext.allow=never \
+	git --git-dir="$repo" -c core.hooksPath=/dev/null -c gc.auto=0 -c maintenance.auto=false -c protocol.ext.allow=never \
 		-c fetch.fsckObjects=true -c fetch.fsck.zeroPaddedFilemode=ignore -c fetch.fsck.badTimezone=ignore \
 		-c fetch.fsck.missingSpaceBeforeDate=ignore -c advice.detachedHead=false "$@" </dev/null
 }
@@ -55,12 +55,12 @@ fetch_commit() {
 		make_repository && fetch_missing
 		stopped_at_worktree "$agile_again" || break
 	done
-	if ! has_commit && is_damaged; then
-		mend_repository && fetch_missing
+	if has_commit || { is_damaged && mend_repository && fetch_missing && has_commit; }; then
+		unlock "$agile_lock_name"
+		return 0
 	fi
-	has_commit || blame "${5-fetch}"
+	blame "${5-fetch}"
 	unlock "$agile_lock_name"
-	has_commit && return 0
 	answer_tail "$said"
 	[ -d "$repo/objects" ] || fail "$step" "cannot make $repo"
 	fail "$step" "cannot fetch $4"
@@ -68,12 +68,17 @@ fetch_commit() {
 
 has_commit() { [ "$(agile_git rev-parse -q --verify "$kept^{commit}" 2>/dev/null)" = "$wanted" ]; }
 
-# is_kept: the same at a glance, where git need not be started. The check-out of a commit finds what is damaged; that of a
-# submodule mends nothing, so there git looks first.
+# is_kept: the same at a glance, without git. The check-out of a commit finds what is damaged; that of a submodule mends
+# nothing, so there git looks.
 is_kept() {
-	agile_line=
-	case $repo in "$base/repo.git") { read -r agile_line <"$repo/$kept"; } 2>/dev/null ;; esac
-	[ "$agile_line" = "$wanted" ] || has_commit
+	case $repo in
+	"$base/repo.git")
+		agile_line=
+		{ read -r agile_line <"$repo/$kept"; } 2>/dev/null
+		[ "$agile_line" = "$wanted" ]
+		;;
+	*) has_commit ;;
+	esac
 }
 
 make_repository() {
@@ -133,7 +138,7 @@ fetch_missing() {
 	fi
 	progress "fetching $(printf %.7s "$wanted")"
 	[ -z "${meanwhile-}" ] || wait "$meanwhile"
-	rm -f "$repo/$kept.lock" "$repo"/objects/pack/tmp_*
+	remove_leavings
 	# The commit itself, which also finds one that its branch has left behind; a git host that answers for branches
 	# only is asked for those.
 	said=$(to_git_host fetch -q --no-tags --no-write-fetch-head -- "$from" "+$wanted:$kept" 2>&1) || {
@@ -142,7 +147,15 @@ fetch_missing() {
 			agile_git cat-file -e "$wanted^{commit}" 2>/dev/null &&
 			agile_git update-ref "$kept" "$wanted"
 	}
-	rm -f "$repo"/objects/pack/tmp_*
+	agile_status=$?
+	remove_leavings
+	return "$agile_status"
+}
+
+remove_leavings() {
+	for agile_file in "$repo/$kept.lock" "$repo"/objects/pack/tmp_*; do
+		[ ! -e "$agile_file" ] || rm -f "$agile_file"
+	done
 }
 
 # check_out FOLDER: the commit and its submodules, in the folder of the run.
