@@ -78,7 +78,12 @@ fn what_was_recorded_comes_out_again() {
 
     lab.agile(&["log"]).says(&format!("    reproduces {run}\n"));
 
-    // It is no second measurement: the statistics count it once.
+    // It is no push, and no second measurement: the statistics count it once.
+    let log = lab.agile(&["log", "--json"]).succeeds().json();
+    assert_eq!(log[0]["best"], json!([]));
+    assert_eq!(log[1]["best"][0]["run"], json!(run));
+    let rows = lab.agile(&["review", "--format", "json"]).succeeds().json();
+    assert_eq!(rows.as_array().map(Vec::len), Some(2));
     let words = ["review", "--all", "--group-by", "lr", "--format", "json"];
     let groups = lab.agile(&words).succeeds().json();
     assert_eq!(groups[0]["runs"], json!([run]));

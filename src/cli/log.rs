@@ -54,6 +54,7 @@ struct Best {
     metric: String,
     direction: Direction,
     run: String,
+    state: String,
     setting: String,
     value: f64,
     /// The best value of the sprint before that has one.
@@ -111,11 +112,13 @@ fn sprints<'a>(args: &LogArgs, records: &'a [Record], rows: &[Row]) -> Result<Ve
     for indices in groups.values() {
         let mut best = Vec::new();
         for (experiment, (metric, direction)) in &counting {
-            let of_it = indices
+            // A run that reproduces another is no further measurement.
+            let is_of_it = |row: &&Row| row.experiment == *experiment && row.reproduces.is_none();
+            let of_it: Vec<&Row> = indices
                 .iter()
                 .map(|&index| &rows[index])
-                .filter(|row| row.experiment == *experiment);
-            let of_it: Vec<&Row> = of_it.collect();
+                .filter(is_of_it)
+                .collect();
             let values = of_it.iter().map(|row| row.metric(metric));
             let Some(place) = table::best(values, *direction) else {
                 continue;
@@ -127,6 +130,7 @@ fn sprints<'a>(args: &LogArgs, records: &'a [Record], rows: &[Row]) -> Result<Ve
                 metric: metric.clone(),
                 direction: *direction,
                 run: row.run.clone(),
+                state: row.state.clone(),
                 setting: row.setting(&telling),
                 value,
                 before: last.insert(experiment, value),
@@ -227,7 +231,12 @@ fn lines(ctx: &Context, sprint: &Sprint) -> Vec<String> {
             None => String::new(),
             Some(before) => change(ctx, best, before),
         };
-        let by = format!("  {} {}", best.run, best.setting);
+        // Only a run that succeeded has its value for good.
+        let state = match best.state.as_str() {
+            "succeeded" => String::new(),
+            state => format!(" ({state})"),
+        };
+        let by = format!("  {}{state} {}", best.run, best.setting);
         lines.push(format!(
             "{}{change}{}",
             paint(Style::Plain, &line),

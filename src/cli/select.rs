@@ -12,7 +12,8 @@ use crate::terminal::clean;
 /// The runs to work on.
 #[derive(Debug, Default, Args)]
 pub struct Selection {
-    /// Runs: any unambiguous beginning of their ids, `@` for the newest; without any, the newest push
+    /// Runs: any unambiguous beginning of their ids, `@` for the newest; without any, the newest push and
+    /// what was reproduced since
     #[arg(value_name = "RUN")]
     pub runs: Vec<String>,
     /// All runs
@@ -61,8 +62,9 @@ impl Selection {
             }
             return Ok(chosen);
         }
-        let newest = all.last().map(|record| record.run.sprint.clone());
-        let is_default = self.is_default();
+        if self.is_default() {
+            return Ok(all.split_off(newest_push(&all)));
+        }
         for (noun, name, of) in self.filters() {
             if all.iter().any(|record| of(record, name)) {
                 continue;
@@ -75,10 +77,7 @@ impl Selection {
             });
             return Err(error.hint(did_you_mean(nearest(name, known))));
         }
-        let is_meant = |record: &Record| {
-            (!is_default || Some(&record.run.sprint) == newest.as_ref())
-                && self.filters().all(|(_, name, of)| of(record, name))
-        };
+        let is_meant = |record: &Record| self.filters().all(|(_, name, of)| of(record, name));
         Ok(all.into_iter().filter(is_meant).collect())
     }
 
@@ -100,6 +99,14 @@ impl Selection {
 }
 
 type Filter = fn(&Record, &str) -> bool;
+
+/// Where the newest push begins in `all`, the newest last: a run that reproduces another was not pushed.
+fn newest_push(all: &[Record]) -> usize {
+    let pushed = |record: &&Record| record.run.reproduces.is_none();
+    let newest = all.iter().rfind(pushed).or(all.last());
+    let is_of_it = |record: &Record| newest.is_some_and(|it| it.run.sprint == record.run.sprint);
+    all.iter().position(is_of_it).unwrap_or_default()
+}
 
 fn did_you_mean(near: Option<&str>) -> String {
     near.map_or("git agile status --all lists the runs".into(), |near| {

@@ -44,7 +44,7 @@ const SMALLER: [&str; 32] = [
     "distance",
     "divergence",
 ];
-const LARGER: [&str; 37] = [
+const LARGER: [&str; 39] = [
     "accuracy",
     "accuracies",
     "acc",
@@ -62,7 +62,6 @@ const LARGER: [&str; 37] = [
     "recall",
     "specificity",
     "sensitivity",
-    "score",
     "reward",
     "return",
     "returns",
@@ -82,24 +81,62 @@ const LARGER: [&str; 37] = [
     "throughput",
     "likelihood",
     "correlation",
+    "improvement",
+    "reduction",
+    "gain",
 ];
+/// Parts that leave open which end of what they measure is the good one.
+const SPREAD: [&str; 13] = [
+    "std",
+    "stdev",
+    "stddev",
+    "sem",
+    "var",
+    "variance",
+    "gap",
+    "diff",
+    "difference",
+    "delta",
+    "change",
+    "drop",
+    "weight",
+];
+/// Parts that turn what follows them round, as scikit-learn does with losses.
+const NEGATION: [&str; 3] = ["neg", "negative", "minus"];
 
 impl Direction {
     /// What the name of a metric says: `val/error_rate` is better small, `top1_acc` is better large. The last part that
-    /// says something counts, so that `accuracy_loss` is a loss.
+    /// says something counts, so that `accuracy_loss` is a loss; `score` is large where nothing else is said.
     pub fn of(name: &str) -> Option<Self> {
         let name = name.to_lowercase();
-        let parts = name.rsplit(|c: char| !c.is_ascii_alphanumeric());
-        let said = |part: &str| {
-            let stem = part.trim_end_matches(|c: char| c.is_ascii_digit());
-            let is_in = |words: &[&str]| words.contains(&part) || words.contains(&stem);
-            match (is_in(&SMALLER), is_in(&LARGER)) {
-                (true, _) => Some(Direction::Min),
-                (_, true) => Some(Direction::Max),
-                _ => None,
-            }
+        let parts = name.split(|c: char| !c.is_ascii_alphanumeric());
+        let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+        if parts.iter().any(|part| SPREAD.contains(part)) {
+            return None;
+        }
+        let said = |at: usize| Some((at, Self::of_part(parts[at])?));
+        let Some((at, direction)) = (0..parts.len()).rev().find_map(said) else {
+            return parts.contains(&"score").then_some(Direction::Max);
         };
-        parts.filter(|part| !part.is_empty()).find_map(said)
+        if !parts[..at].iter().any(|part| NEGATION.contains(part)) {
+            return Some(direction);
+        }
+        match (direction, parts[at]) {
+            (Direction::Min, _) => Some(Direction::Max),
+            (Direction::Max, "likelihood") => Some(Direction::Min),
+            // The accuracy of negatives, perhaps.
+            (Direction::Max, _) => None,
+        }
+    }
+
+    fn of_part(part: &str) -> Option<Self> {
+        let stem = part.trim_end_matches(|c: char| c.is_ascii_digit());
+        let is_in = |words: &[&str]| words.contains(&part) || words.contains(&stem);
+        match (is_in(&SMALLER), is_in(&LARGER)) {
+            (true, _) => Some(Direction::Min),
+            (_, true) => Some(Direction::Max),
+            _ => None,
+        }
     }
 
     /// Whether `a` is better than `b`. NaN is worse than every number.
@@ -138,6 +175,17 @@ mod tests {
             ("accuracy_loss", Some(Direction::Min)),
             ("slope", None),
             ("glossary", None),
+            ("neg_log_likelihood", Some(Direction::Min)),
+            ("test/neg_mean_squared_error", Some(Direction::Max)),
+            ("neg_acc", None),
+            ("acc_std", None),
+            ("delta_loss", None),
+            ("error_reduction", Some(Direction::Max)),
+            ("loss_improvement", Some(Direction::Max)),
+            ("brier_score", Some(Direction::Min)),
+            ("neg_brier_score", Some(Direction::Max)),
+            ("f1_score", Some(Direction::Max)),
+            ("test_score", Some(Direction::Max)),
         ] {
             assert_eq!(Direction::of(name), direction, "{name}");
         }

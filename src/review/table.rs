@@ -227,11 +227,11 @@ pub fn short(commit: &str) -> &str {
     commit.get(..7).unwrap_or(commit)
 }
 
-/// The best of some values.
+/// The best of some values; what is no number, or infinite, is none.
 pub fn best(values: impl IntoIterator<Item = Option<f64>>, direction: Direction) -> Option<usize> {
     let mut best: Option<(usize, f64)> = None;
     for (index, value) in values.into_iter().enumerate() {
-        let Some(value) = value.filter(|value| !value.is_nan()) else {
+        let Some(value) = value.filter(|value| value.is_finite()) else {
             continue;
         };
         if best.is_none_or(|(_, known)| direction.is_better(value, known)) {
