@@ -58,6 +58,39 @@ fn writing_twice_changes_nothing() {
 }
 
 #[test]
+fn what_a_person_is_editing_is_not_written_over() {
+    let sandbox = project();
+    let edited = "# mine\nflask==1.0\n--extra-index-url https://example.org/simple\n";
+    sandbox.write("requirements.txt", edited);
+    let said = sandbox.agile(&["requirements", "--staged"]);
+    assert_eq!(said.status, Some(1), "{said:?}");
+    let error = "error: requirements.txt has changes that are not staged\nhint: git add requirements.txt, or";
+    assert!(said.err.contains(error), "{}", said.err);
+    assert_eq!(sandbox.read("requirements.txt"), edited);
+    sandbox.git(&["add", "requirements.txt"]);
+    sandbox.agile(&["requirements", "--staged"]).success();
+    assert!(
+        sandbox
+            .read("requirements.txt")
+            .contains("requests==2.31.0\n")
+    );
+
+    // Nor a link by a file.
+    std::fs::remove_file(sandbox.root().join("requirements.txt")).unwrap();
+    std::os::unix::fs::symlink("shared.txt", sandbox.root().join("requirements.txt")).unwrap();
+    sandbox.write("shared.txt", "flask==1.0\n");
+    sandbox.git(&["add", "requirements.txt", "shared.txt"]);
+    let said = sandbox.agile(&["requirements"]);
+    assert_eq!(said.status, Some(3), "{said:?}");
+    assert!(
+        said.err
+            .contains("error: requirements.txt is not a plain file\n"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
 fn a_clean_project_passes() {
     let sandbox = project();
     sandbox.write(

@@ -79,6 +79,8 @@ fn commit_of_a_path_keeps_what_is_staged_in_the_file() {
     sandbox.git(&["add", "requirements.txt"]);
     let said = sandbox.try_git(&["commit", "-qm", "second", "a.py"]);
     assert_eq!(said.status, Some(1), "{said:?}");
+    let hint = "hint: git add requirements.txt, and name it to git commit too, or";
+    assert!(said.err.contains(hint), "{}", said.err);
     assert_eq!(
         sandbox.git(&["show", ":requirements.txt"]),
         "# mine\nrequests==2.31.0\n"

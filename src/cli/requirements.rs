@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 
 use super::Context;
 use crate::development::lock::lock;
-use crate::development::pre_commit::{replace, summary};
+use crate::development::pre_commit::{put, summary};
 use crate::development::requirements::{Decision, Project};
 use crate::development::tracked::Source;
 use crate::error::{Error, Kind, Result};
@@ -38,8 +38,8 @@ pub struct RequirementsArgs {
     /// Describe everything as JSON
     #[arg(long, conflicts_with = "format")]
     pub json: bool,
-    /// How findings are written
-    #[arg(long, value_enum, value_name = "FORMAT")]
+    /// With --check: how findings are written
+    #[arg(long, value_enum, value_name = "FORMAT", requires = "check")]
     pub format: Option<Format>,
 }
 
@@ -91,8 +91,10 @@ pub fn run(args: &RequirementsArgs, ctx: &Context) -> Result<()> {
         return Ok(());
     }
     talk(ctx, &findings);
-    for target in plan.targets.iter().filter(|target| target.is_changed()) {
-        replace(&repository.root().join(&target.path), target.new.as_bytes())?;
+    let targets = plan.targets.iter();
+    let changed: Vec<&Target> = targets.filter(|target| target.is_changed()).collect();
+    put(&repository, &project, &changed)?;
+    for target in changed {
         ctx.output
             .say(&clean(&format!("{}: {}", target.path, summary(target))));
     }

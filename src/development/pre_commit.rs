@@ -89,8 +89,9 @@ pub fn managed(ctx: &Context, only_check: bool) -> Result<()> {
     if only_check || project.settings.hook == Hook::Check {
         return Err(refuse(first));
     }
-    for target in changed.iter().filter(|target| target.is_changed()) {
-        replace(&repository.root().join(&target.path), target.new.as_bytes())?;
+    let changed: Vec<&Target> = changed.into_iter().filter(|it| it.is_changed()).collect();
+    put(&repository, &project, &changed)?;
+    for target in changed {
         let line = format!("{}: {}", target.path, summary(target));
         ctx.output.say(&crate::terminal::clean(&line));
     }
@@ -215,30 +216,74 @@ fn memory(repository: &Repository) -> PathBuf {
 /// Stops when a person is editing the file.
 fn ensure_untouched(repository: &Repository, project: &Project, target: &Target) -> Result<()> {
     let path = &target.path;
+    ensure_plain(repository, path)?;
+    if is_untouched(repository, project, target)? {
+        return Ok(());
+    }
+    let (where_not, mend) = match is_temporary(&named_index()) {
+        true => (
+            "in this commit",
+            format!("git add {path}, and name it to git commit too"),
+        ),
+        false => ("staged", format!("git add {path}")),
+    };
+    let message = format!(
+        "{path} has changes that are not {where_not}, and this commit needs: {}",
+        summary(target)
+    );
+    let error = Error::new(crate::error::Kind::Check, message);
+    Err(error.hint(format!("{mend}, or git commit --no-verify")))
+}
+
+/// Stops where a link or a folder would be replaced.
+fn ensure_plain(repository: &Repository, path: &str) -> Result<()> {
     let found = repository.root().join(path).symlink_metadata();
-    if found.as_ref().is_ok_and(|data| !data.is_file()) {
+    if found.is_ok_and(|data| !data.is_file()) {
         return Err(Error::config(format!("{path} is not a plain file"))
             .hint("name another `file` in the [requirements] table of agile.toml"));
     }
+    Ok(())
+}
+
+/// Whether the file in the work tree is as staged, as it is to be, or as the hook left it.
+fn is_untouched(repository: &Repository, project: &Project, target: &Target) -> Result<bool> {
+    let path = &target.path;
     let Some(here) = work_file(repository.root(), path)? else {
-        return Ok(());
+        return Ok(true);
     };
-    let staged = project.entry(path).map(|entry| entry.blob);
-    let is_staged = staged.is_some() && staged == Some(normalised_id(repository, path, &here)?);
-    let is_new = normalised_id(repository, path, &here)? == blob_id(target.new.as_bytes())?;
-    let last = std::fs::read_to_string(memory(repository)).unwrap_or_default();
-    let is_ours = last.trim() == blob_id(&here)?.to_string();
-    if is_staged || is_new || is_ours {
-        return Ok(());
+    let id = normalised_id(repository, path, &here)?;
+    let is_staged = project.entry(path).is_some_and(|entry| entry.blob == id);
+    if is_staged || id == blob_id(target.new.as_bytes())? {
+        return Ok(true);
     }
-    Err(Error::new(
-        crate::error::Kind::Check,
-        format!(
-            "{path} has changes that are not staged, and this commit needs: {}",
-            summary(target)
-        ),
-    )
-    .hint(format!("git add {path}, or git commit --no-verify")))
+    let last = std::fs::read_to_string(memory(repository)).unwrap_or_default();
+    Ok(last.trim() == blob_id(&here)?.to_string())
+}
+
+/// Writes `targets` of a plan to the work tree, all or none.
+///
+/// # Errors
+/// [`Kind::Check`](crate::error::Kind::Check) where the plan is that of the index and a file has changes that are not
+/// staged; [`Kind::Config`](crate::error::Kind::Config) where it is no plain file; when it cannot be written.
+pub fn put(repository: &Repository, project: &Project, targets: &[&Target]) -> Result<()> {
+    let is_staged = project.source == Source::Index;
+    for target in targets {
+        let path = &target.path;
+        ensure_plain(repository, path)?;
+        if is_staged && !is_untouched(repository, project, target)? {
+            let message = format!("{path} has changes that are not staged");
+            return Err(Error::new(crate::error::Kind::Check, message).hint(format!(
+                "git add {path}, or git agile requirements without --staged"
+            )));
+        }
+    }
+    for target in targets {
+        match is_staged {
+            true => replace_in_work_tree(repository, target)?,
+            false => replace(&repository.root().join(&target.path), target.new.as_bytes())?,
+        }
+    }
+    Ok(())
 }
 
 /// What git would call the work-tree bytes: with line ends as `.gitattributes` and `core.autocrlf` say.
@@ -273,8 +318,7 @@ fn write(repository: &Repository, project: &Project, target: &Target) -> Result<
     // `git commit PATH` commits a temporary index and then keeps `index.lock` as the index.
     let real = git.path().join("index.lock");
     let named = index.path().map(Path::to_path_buf).unwrap_or_default();
-    let temporary = named.extension().is_some_and(|ending| ending == "lock");
-    if temporary && real.exists() && !same_file(&named, &real) {
+    if is_temporary(&named) && real.exists() && !same_file(&named, &real) {
         let mut index =
             Index::open(&real).or_config(|| format!("cannot read {}", real.display()))?;
         let there = index
@@ -300,12 +344,9 @@ fn stage_by_git(
     let entry = format!("{mode:o},{blob},{path}");
     let put = ["update-index", "--add", "--cacheinfo", entry.as_str()];
     ask_git(repository, None, &put)?;
-    let named = std::env::var_os("GIT_INDEX_FILE")
-        .map(PathBuf::from)
-        .unwrap_or_default();
+    let named = named_index();
     let real = repository.git().path().join("index.lock");
-    let temporary = named.extension().is_some_and(|ending| ending == "lock");
-    if temporary && real.exists() && !same_file(&named, &real) {
+    if is_temporary(&named) && real.exists() && !same_file(&named, &real) {
         let there = ask_git(
             repository,
             Some(&real),
@@ -323,6 +364,17 @@ fn stage_by_git(
     )
     .map(drop)
     .or(Ok(()))
+}
+
+/// The index that git named to its hook.
+fn named_index() -> PathBuf {
+    let named = std::env::var_os("GIT_INDEX_FILE");
+    named.map(PathBuf::from).unwrap_or_default()
+}
+
+/// Whether an index is that of `git commit PATH`: what will be the index when the commit has succeeded.
+fn is_temporary(index: &Path) -> bool {
+    index.extension().is_some_and(|ending| ending == "lock")
 }
 
 fn same_file(a: &Path, b: &Path) -> bool {
