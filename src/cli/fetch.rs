@@ -22,6 +22,7 @@ use crate::development::records::{self, Attachment, Record};
 use crate::development::repository::Repository;
 use crate::error::{Context as _, Error, Result};
 use crate::model::config::Server;
+use crate::model::names::wrong_class;
 use crate::model::run::{Known, RunState};
 use crate::review::{Digest, Limits, Listing, Plan, Reason, Refusal, Report};
 use crate::terminal::{Stream, Style, clean, clean_bytes, count};
@@ -124,7 +125,7 @@ fn pattern(text: &str) -> Result<String, String> {
     match text {
         "" => Err("it is empty".into()),
         text if text.starts_with('!') => Err("--exclude leaves files out, without a `!`".into()),
-        text => Ok(text.to_string()),
+        text => wrong_class(text).map_or(Ok(text.to_string()), |wrong| Err(wrong.into())),
     }
 }
 

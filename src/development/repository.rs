@@ -30,7 +30,9 @@ impl Repository {
             ErrorCode::Owner => Error::config("this repository belongs to another user")
                 .cause(error.message())
                 .hint("git config --global --add safe.directory \"$PWD\", if you trust it"),
-            _ => Error::config("cannot open the git repository").cause(error.message()),
+            _ => Error::config("cannot open the git repository")
+                .cause(error.message())
+                .hint("only repositories with SHA-1 objects, and with refs that are files, can be read so far"),
         })?;
         // libgit2 takes a relative GIT_WORK_TREE from the git dir, git from the current folder; hooks get `.`.
         if let Some(tree) = std::env::var_os("GIT_WORK_TREE").filter(|tree| !tree.is_empty())

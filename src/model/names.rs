@@ -206,6 +206,30 @@ fn check_relative(text: &str) -> Option<&'static str> {
     }
 }
 
+/// What is wrong with the classes in brackets of a pattern like those of gitignore(5), if anything is.
+pub fn wrong_class(pattern: &str) -> Option<&'static str> {
+    let mut rest = pattern;
+    while let Some(at) = rest.find(['[', '\\']) {
+        let class = &rest[at + 1..];
+        if rest[at..].starts_with('\\') {
+            rest = class.get(1..).unwrap_or_default();
+            continue;
+        }
+        let class = class.strip_prefix(['!', '^']).unwrap_or(class);
+        // A bracket that comes first is one of the characters.
+        let first = class.chars().next().map_or(0, char::len_utf8);
+        let Some(end) = class[first..].find(']').map(|end| first + end) else {
+            return Some("it has `[` without `]`; for the character itself write `\\[`");
+        };
+        let members: Vec<char> = class[..end].chars().collect();
+        if members.windows(3).any(|it| it[1] == '-' && it[0] > it[2]) {
+            return Some("it has a range that ends before it begins");
+        }
+        rest = &class[end + 1..];
+    }
+    None
+}
+
 name!(
     /// A server's folder for this project: absolute, or below the home folder with or without `~/`.
     RemotePath, "server path", check_remote_path
@@ -294,6 +318,25 @@ impl fmt::Display for Host {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn classes_of_patterns_are_whole() {
+        for good in [
+            "out/*.csv",
+            "[!a-z]*",
+            "[]]",
+            "[^]-a]x",
+            "a\\[b",
+            "[[:alpha:]]",
+            "[-a]",
+            "\u{e9}[\u{e9}]",
+        ] {
+            assert_eq!(wrong_class(good), None, "{good}");
+        }
+        for wrong in ["out/[a-", "[]", "[!]", "[z-a]*", "x[\u{e9}-a]", "["] {
+            assert!(wrong_class(wrong).is_some(), "{wrong}");
+        }
+    }
 
     #[test]
     fn destinations_are_never_options_or_shell_text() {

@@ -106,7 +106,7 @@ def expression(pattern):
     out, i = b'' if anchored else b'(?:.*/)?', 0
     while i < len(pattern):
         rest = pattern[i:]
-        group = re.match(rb'\[[!^]?\]?[^\]]*\]', rest)
+        group = re.match(rb'(?s)\[[!^]?.[^\]]*\]', rest)
         if rest.startswith(b'**/'):
             out, i = out + b'(?:.*/)?', i + 3
         elif rest == b'**':

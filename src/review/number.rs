@@ -21,7 +21,7 @@ pub fn show_spread(mean: f64, spread: f64) -> (String, String) {
         return (show(mean), show(spread));
     }
     let digits = 1 - spread.log10().floor() as i32;
-    if !(0..=6).contains(&digits) || mean.abs() >= 1e7 {
+    if !(0..=6).contains(&digits) || mean.abs() >= 1e12 {
         return (show(mean), scientific(spread, 1));
     }
     let digits = digits as usize;
@@ -86,6 +86,7 @@ mod tests {
         };
         assert_eq!(shown(0.123456, 0.00213), "0.1235 ± 0.0021");
         assert_eq!(shown(93.4567, 12.3), "93 ± 12");
+        assert_eq!(shown(1_000_000_001.33, 0.577), "1000000001.33 ± 0.58");
         assert_eq!(shown(1234.5, 123.0), "1234.5 ± 1.2e2");
         assert_eq!(shown(1.5e-8, 2.5e-9), "1.5e-8 ± 2.5e-9");
         assert_eq!(shown(0.5, 0.0), "0.5 ± 0");

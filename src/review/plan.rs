@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use indicatif::DecimalBytes;
+
 use super::destination::{Here, Local};
 use super::folder::Stamp;
 use super::manifest::{File, Limits, Listing, Manifest};
@@ -102,13 +104,14 @@ pub fn plan(manifest: Manifest, local: Vec<Local>, limits: &Limits) -> Result<Pl
         plan_run(&mut plan, run, listing, &local);
     }
     if plan.bytes > limits.total {
-        let (bytes, most) = (plan.bytes as f64 / 1e9, limits.total as f64 / 1e9);
+        let sizes = [plan.bytes, limits.total].map(DecimalBytes);
         return Err(Error::step(format!(
-            "the results are {bytes:.1} GB; one fetch brings at most {most:.1} GB"
+            "the results are {}; one fetch brings at most {}",
+            sizes[0], sizes[1]
         ))
         .hint(format!(
-            "git agile fetch-results --max-total {:.0}G fetches them all; --dry-run shows what there is",
-            bytes.ceil()
+            "git agile fetch-results --max-total {}G fetches them all; --dry-run shows what there is",
+            plan.bytes.div_ceil(1_000_000_000)
         )));
     }
     Ok(plan)

@@ -20,7 +20,13 @@ impl Summary {
         if n == 0 {
             return None;
         }
-        let mean = values.iter().sum::<f64>() / n as f64;
+        // From one of them on, so that equal values have no spread from rounding.
+        let from = if values[0].is_finite() {
+            values[0]
+        } else {
+            0.0
+        };
+        let mean = from + values.iter().map(|value| value - from).sum::<f64>() / n as f64;
         let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
         let sd = (n > 1).then(|| (squares / (n - 1) as f64).sqrt());
         Some(Summary { n, mean, sd })
@@ -47,6 +53,12 @@ fn t95(freedom: usize) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn equal_values_have_no_spread() {
+        let summary = Summary::of(&[0.1; 3]).unwrap();
+        assert_eq!((summary.mean, summary.sd), (0.1, Some(0.0)));
+    }
 
     /// scipy 1.17.1: `stats.t.ppf(0.975, n)`.
     #[test]

@@ -8,7 +8,9 @@ use super::raw::{Launcher, Manager, RawConfig, RawExperiment, RawServer, Stop};
 use super::text::{line_of, parse};
 use super::{Config, Data, Experiment, Requirements, Server, Settings, suggest};
 use crate::error::{Error, Result};
-use crate::model::names::{ExperimentName, ParamName, RelPath, RemotePath, ServerName};
+use crate::model::names::{
+    ExperimentName, ParamName, RelPath, RemotePath, ServerName, wrong_class,
+};
 use crate::model::run::{Mode, Rule};
 use crate::model::slurm::SlurmOptions;
 use crate::model::value::Value;
@@ -258,6 +260,12 @@ impl Whole<'_> {
                 return Err(error.hint("keep one of them, or make two experiments"));
             }
         };
+        for (list, patterns) in [("results", &raw.results), ("metrics", &raw.metrics)] {
+            let wrong = |it: &RelPath| Some(format!("`{it}`: {}", wrong_class(it.as_str())?));
+            if let Some(wrong) = patterns.iter().find_map(wrong) {
+                return Err(self.error(&key(list), wrong));
+            }
+        }
         let rule = match &raw.stop {
             Some(stop) => self.rule(&key("stop"), stop, &raw.metrics)?,
             None => None,
@@ -476,6 +484,14 @@ mod tests {
             said.contains(
                 "agile.toml:5: \"../../etc\" is not a valid path: it leaves the repository"
             ),
+            "{said}"
+        );
+        let said = complaint(&format!(
+            "{SERVER}[experiments.t]\ncommand = \"x\"\nresults = [\"out/[z-a]\"]\n"
+        ));
+        let why = "`out/[z-a]`: it has a range that ends before it begins";
+        assert!(
+            said.starts_with(&format!("agile.toml:5: experiments.t.results: {why}")),
             "{said}"
         );
         let said = complaint("a = \"\u{1b}[2J\"");

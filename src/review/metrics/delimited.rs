@@ -43,7 +43,7 @@ fn read(bytes: &[u8], delimiter: u8) -> Reading {
             continue;
         };
         if row.len() != columns.len() {
-            damage.get_or_insert_with(|| odd_row(&row, columns.len()));
+            damage.get_or_insert_with(|| odd_row(bytes, &row, columns.len()));
             continue;
         }
         if let Err(why) = add(&mut collector, columns, &row) {
@@ -78,8 +78,14 @@ fn add(
     Ok(())
 }
 
-fn odd_row(row: &ByteRecord, columns: usize) -> String {
-    let line = row.position().map_or(0, |position| position.line());
+fn odd_row(bytes: &[u8], row: &ByteRecord, columns: usize) -> String {
+    let start = row
+        .position()
+        .map_or(0, |position| position.byte() as usize);
+    // After CR, the reader is still before LF.
+    let start = start + usize::from(bytes.get(start) == Some(&b'\n'));
+    let before = bytes.get(..start).unwrap_or(bytes);
+    let line = 1 + memchr::memchr_iter(b'\n', before).count();
     format!("line {line}: {} values for {columns} names", row.len())
 }
 
@@ -109,6 +115,8 @@ mod tests {
         let (curves, damage) = read_commas(b"a,b\n1,2\n3\n4,\xff\n5,6");
         assert_eq!(curves["a"].values, [1.0, 4.0, 5.0]);
         assert_eq!(curves["b"].values, [2.0, 6.0]);
+        assert_eq!(damage.as_deref(), Some("line 3: 1 values for 2 names"));
+        let (_, damage) = read_commas(b"a,b\r\n1,2\r\n3\r\n");
         assert_eq!(damage.as_deref(), Some("line 3: 1 values for 2 names"));
         assert_eq!(read_commas(b""), (Curves::new(), None));
     }
