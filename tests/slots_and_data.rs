@@ -157,6 +157,56 @@ fn after_a_reboot_who_comes_by_starts_what_waits() {
 }
 
 #[test]
+fn stopping_all_starts_none() {
+    let lab = Lab::new();
+    let server = lab.server("box");
+    project(&lab, "slots = 2\n", "grid = { n = [1, 2, 3, 4, 5, 6] }");
+    lab.agile(&["push", "-u", "origin", "main"]).succeeds();
+    wait_until(5, "the first two", || order(&server).len() == 2);
+    lab.agile(&["stop", "--yes", "--all"]).succeeds();
+    let after = states(&lab);
+    assert_eq!(count(&after, "stopped"), 6, "{after:?}");
+    // What is left of the queue would be started by whoever comes by.
+    lab.agile(&["deploy"]).succeeds();
+    assert_eq!(order(&server).len(), 2);
+}
+
+#[test]
+fn fewer_slots_than_there_were() {
+    let lab = Lab::new();
+    let server = lab.server("box");
+    project(&lab, "slots = 3\n", "grid = { n = [1, 2, 3] }");
+    lab.agile(&["push", "-u", "origin", "main"]).succeeds();
+    wait_until(5, "all three", || order(&server).len() == 3);
+    open(&server, 1);
+    wait_until(10, "the end of the first", || {
+        count(&states(&lab), "succeeded") == 1
+    });
+
+    let text = lab.read("agile.toml");
+    let text = text
+        .replace("slots = 3", "slots = 1")
+        .replace("[1, 2, 3]", "[4]");
+    lab.write("agile.toml", &text);
+    lab.commit("Take turns");
+    lab.agile(&["push"]).succeeds();
+    for n in [2, 3] {
+        assert_eq!(
+            (order(&server).len(), count(&states(&lab), "queued")),
+            (3, 1),
+            "{n}"
+        );
+        open(&server, n);
+        wait_until(10, "an end", || {
+            count(&states(&lab), "succeeded") == n as usize
+        });
+    }
+    wait_until(10, "the fourth", || order(&server).len() == 4);
+    open(&server, 4);
+    lab.agile(&["wait", "--all", "--timeout", "300"]).succeeds();
+}
+
+#[test]
 fn time_is_over_for_the_whole_tree() {
     let lab = Lab::new();
     let server = lab.server("box");

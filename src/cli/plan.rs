@@ -1,6 +1,6 @@
 //! What a deployment is to do, before anybody is contacted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use git2::Oid;
 use jiff::Timestamp;
@@ -15,6 +15,7 @@ use crate::model::config::{Config, Experiment, Server, Source};
 use crate::model::names::{CommitId, ParamName, RunId};
 use crate::model::run::{Run, RunState};
 use crate::model::value::Value;
+use crate::terminal::count;
 
 /// What is to be deployed.
 #[derive(Debug)]
@@ -86,6 +87,7 @@ pub fn plan(
             .collect();
     let occasion = occasion(repository, request.commit, &known)?;
     let mut shares: Vec<Share> = Vec::new();
+    let mut repeats = BTreeSet::new();
     for experiment in experiments {
         for server in servers_of(config, experiment, request)? {
             let index = match shares
@@ -104,14 +106,18 @@ pub fn plan(
                     shares.len() - 1
                 }
             };
-            for run in runs(
+            let runs = runs(
                 config,
                 experiment,
                 server,
                 &request.overrides,
                 &environment,
                 &occasion,
-            )? {
+            )?;
+            if request.overrides.is_empty() && repeats.insert(&experiment.name) {
+                warn_repeated(ctx, experiment, runs.len());
+            }
+            for run in runs {
                 match which_attempt(&known, run, request.again) {
                     Attempt::Ask(run) => shares[index].asked.push(*run),
                     Attempt::Ended(record) => shares[index].ended.push(*record),
@@ -120,6 +126,20 @@ pub fn plan(
         }
     }
     Ok(shares)
+}
+
+/// Says that settings are the same, which a person may have meant as repetitions.
+fn warn_repeated(ctx: &Context, experiment: &Experiment, runs: usize) {
+    let (name, written) = (&experiment.name, experiment.settings.written());
+    if written > runs {
+        let settings = count(written, "setting");
+        ctx.output.warn(&format!(
+            "{settings} of `{name}` make {}: a run exists once",
+            count(runs, "run")
+        ));
+        ctx.output
+            .hint("a parameter such as `seed = [1, 2, 3]` makes repetitions differ");
+    }
 }
 
 enum Attempt {

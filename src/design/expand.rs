@@ -22,7 +22,7 @@ pub struct Setting {
     pub command: String,
 }
 
-/// The settings of `experiment` in the order of its design. A parameter in `overrides` (`--set k=v`) has that
+/// The different settings of `experiment` in the order of its design. A parameter in `overrides` (`--set k=v`) has that
 /// value alone, wherever the design takes it from.
 ///
 /// # Errors
@@ -60,9 +60,9 @@ pub fn expand(
         }
         check_case(experiment, point)?;
     }
-    // Overriding can make points of a list or a random design equal; a run exists once.
+    // A value that is written twice, drawn twice or overridden makes points equal; a run exists once.
     let mut seen = HashSet::new();
-    points.retain(|point| overrides.is_empty() || seen.insert(format!("{point:?}")));
+    points.retain(|point| seen.insert(format!("{point:?}")));
     points
         .into_iter()
         .map(|parameters| setting(experiment, parameters))
@@ -238,6 +238,11 @@ mod tests {
             ["x 1 p 10", "x 1 q 10", "x 2 p 10", "x 2 q 10"]
         );
         assert_eq!(commands("command = 'x'"), ["x"]);
+        // A run exists once, however often it is written.
+        assert_eq!(
+            commands("command = 'x {a}'\ngrid = { a = [1, 2, 1] }"),
+            ["x 1", "x 2"]
+        );
         assert_eq!(
             commands("command = 'x {a}'\nlist = [{a = 1}, {a = 'b c'}]"),
             ["x 1", "x 'b c'"]

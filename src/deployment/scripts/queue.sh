@@ -60,6 +60,12 @@ dispatch() {
 		launcher) launcher=$agile_value ;;
 		esac
 	done <"$base/queue/settings"
+	taken=0
+	for agile_entry in "$base"/queue/slot-*; do
+		slot=${agile_entry##*-}
+		[ ! -e "$agile_entry" ] || slot_is_free || taken=$((taken + 1))
+	done
+	slot=0
 	for agile_waiting in "$base"/queue/??????????-*; do
 		[ -e "$agile_waiting" ] || break
 		id=${agile_waiting##*/??????????-}
@@ -70,14 +76,15 @@ dispatch() {
 		fi
 		find_slot || break
 		start_in_slot || give_up
+		taken=$((taken + 1))
 		rm -f "$agile_waiting"
 	done
 	unlock "$base/locks/queue"
 }
 
-# find_slot: the next free slot as `slot`.
+# find_slot: the next free slot as `slot`. There may have been more of them: runs in slots that are no more are counted.
 find_slot() {
-	while [ "$slot" -lt "$slots" ]; do
+	while [ "$slot" -lt "$slots" ] && [ "$taken" -lt "$slots" ]; do
 		slot=$((slot + 1))
 		slot_is_free && return 0
 	done

@@ -13,6 +13,12 @@ agile_stop() {
 	identify
 	answer_line clock "$(now)"
 	stop_jobs "$@"
+	# All of them first: where one ends, its slot would be the next one's.
+	asked=
+	for agile_id; do
+		[ "$agile_id" = "$nonce" ] || ask_to_end "$agile_id"
+	done
+	grace_ends=$(($(now) + grace))
 	while [ $# -gt 1 ]; do
 		stop_run "$1"
 		shift
@@ -38,24 +44,31 @@ stop_run() {
 		answer_line run "$1" elsewhere "$facts"
 		return
 	fi
-	# A runner that has not begun yet finds this and ends at once; also one that a deployment is still preparing.
-	mkdir -p "$run/stop"
-	leave_queue "$1"
-	if [ -d "$run/started" ]; then
-		progress "stopping $1"
-		stop_tree "$1"
-	fi
+	[ ! -d "$run/started" ] || stop_tree "$1"
 	run_facts "$1"
 	answer_line run "$1" "stopped${processes:+ $(printf '%s' "$processes" | wc -w | tr -d ' ') left}" "$facts"
 	answer_report "$1"
 }
 
-# stop_tree ID: TERM, the grace, KILL. Over when the runner has written the end, or is gone, and nothing is left.
-stop_tree() {
+# ask_to_end ID: TERM to what there is of the run. A runner that has not begun yet finds `stop` and ends at once; also one
+# that a deployment is still preparing.
+ask_to_end() {
+	run_facts "$1"
+	[ "$agile_exit" = '-' ] && [ ! -e "$base/runs/$1/job" ] && [ "$seen" != elsewhere ] || return 0
+	mkdir -p "$base/runs/$1/stop"
+	leave_queue "$1"
+	[ -d "$base/runs/$1/started" ] || return 0
+	progress "stopping $1"
 	find_processes "$1"
 	signal TERM
-	deadline=$(($(now) + grace))
-	until is_over "$1" || [ "$(now)" -ge "$deadline" ]; do nap; done
+	asked="$asked $1 "
+}
+
+# stop_tree ID: after TERM the grace, then KILL. Over when the runner has written the end, or is gone, and nothing is left.
+stop_tree() {
+	find_processes "$1"
+	case $asked in *" $1 "*) ;; *) signal TERM ;; esac
+	until is_over "$1" || [ "$(now)" -ge "$grace_ends" ]; do nap; done
 	# What was started meanwhile, and what took no notice.
 	for agile_try in 1 2 3; do
 		find_processes "$1"

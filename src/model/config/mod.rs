@@ -174,3 +174,14 @@ pub enum Settings {
     /// Drawn at random, the same ones every time.
     Random(Random),
 }
+
+impl Settings {
+    /// How many there are as they are written, some of which may be the same.
+    pub fn written(&self) -> usize {
+        match self {
+            Settings::Grid(axes) => axes.iter().map(|(_, values)| values.len()).product(),
+            Settings::List(list) => list.len(),
+            Settings::Random(random) => random.n,
+        }
+    }
+}
