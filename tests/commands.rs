@@ -568,6 +568,14 @@ fn logs_are_what_the_run_wrote() {
         lab.agile(&["logs"]).bytes == begun
     });
 
+    // What has lost its connection has not come to the run's end.
+    let terminal = lab.agile_in_terminal(&["logs", "-f"]);
+    terminal.shows("\\x1b[2J\\xff");
+    assert!(server.kill_connections() > 0);
+    assert_eq!(terminal.ends(), 4, "{terminal}");
+    terminal.shows("error: box: the connection was lost");
+    terminal.shows("hint: git agile logs -f train-");
+
     let following = lab.start_agile(&["logs", "-f", "-n", "1000"]);
     let terminal = lab.agile_in_terminal(&["logs", "-f"]);
     terminal.shows("\\x1b[2J\\xff");

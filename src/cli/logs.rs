@@ -1,12 +1,15 @@
 //! `git agile logs`.
 
+use std::io::ErrorKind;
+
 use clap::Args;
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::timeout;
 
 use super::Context;
 use super::look::{check_trust, server_of};
 use super::select::one_run;
-use crate::deployment::connection::{Asking, Connection};
+use crate::deployment::connection::{Asking, Connection, LONG_SILENCE};
 use crate::deployment::scripts;
 use crate::deployment::trust::Agreements;
 use crate::error::{Error, Result};
@@ -41,14 +44,21 @@ pub fn run(args: LogsArgs, ctx: &Context) -> Result<()> {
     let mut escaper = ctx.output.is_read().then(Escaper::default);
     ctx.block_on(async {
         let mut connection = Connection::open(&server, Asking::OnTerminal(&ctx.output)).await?;
+        let lost = || {
+            let again = if args.follow { "logs -f" } else { "logs" };
+            Error::unreachable(format!("{}: the connection was lost", server.name))
+                .hint(format!("git agile {again} {}", record.run.id))
+        };
         let print = async |stream: &mut (dyn AsyncRead + Unpin + Send)| {
             let mut buffer = vec![0u8; 64 << 10];
             loop {
-                let count = stream.read(&mut buffer).await.map_err(|error| {
-                    Error::unreachable(format!("{}: the connection was lost", server.name))
-                        .cause(error)
-                        .hint(format!("git agile logs {}", record.run.id))
-                })?;
+                let read = stream.read(&mut buffer);
+                let read = match args.follow {
+                    true => read.await,
+                    false => (timeout(LONG_SILENCE, read).await)
+                        .unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())),
+                };
+                let count = read.map_err(|error| lost().cause(error))?;
                 if count == 0 {
                     return Ok(());
                 }
@@ -58,9 +68,7 @@ pub fn run(args: LogsArgs, ctx: &Context) -> Result<()> {
                 }
             }
         };
-        match args.follow {
-            true => connection.follow(&call, print).await,
-            false => connection.stream(&call, print).await,
-        }
+        let ((), is_whole) = connection.follow(&call, print).await?;
+        if is_whole { Ok(()) } else { Err(lost()) }
     })
 }

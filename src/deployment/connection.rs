@@ -56,7 +56,7 @@ enum Link {
 /// How long an old connection may give no sign before another one is tried beside it.
 const PATIENCE: Duration = Duration::from_millis(2000);
 /// How long raw bytes may not come: a server may have to read large files before it says anything.
-const LONG_SILENCE: Duration = Duration::from_secs(600);
+pub const LONG_SILENCE: Duration = Duration::from_secs(600);
 impl Connection {
     /// A connection to `server`: one that is open already, or a new one.
     ///
@@ -117,7 +117,7 @@ impl Connection {
             None => read_answer(&mut talk.output, &nonce, progress).await,
             Some(trouble) => Err(trouble),
         };
-        self.end(talk, result).await
+        Ok(self.end(talk, result).await?.0)
     }
 
     /// Runs `call` on the server once, and gives its answer and the beginning of what the login shell printed before it.
@@ -131,7 +131,7 @@ impl Connection {
             None => read_answer_and_noise(&mut talk.output, &nonce, |_| {}).await,
             Some(trouble) => Err(trouble),
         };
-        self.end(talk, result).await
+        Ok(self.end(talk, result).await?.0)
     }
 
     /// Whether the connection was there before and has proved to be dead; then another one has taken its place.
@@ -209,13 +209,14 @@ impl Connection {
         call: &Call,
         receive: impl AsyncFnOnce(&mut (dyn AsyncRead + Unpin + Send)) -> Result<T>,
     ) -> Result<T> {
-        self.follow(call, async |stream| {
+        let receive = async |stream: &mut (dyn AsyncRead + Unpin + Send)| {
             receive(&mut Impatient::new(stream, LONG_SILENCE)).await
-        })
-        .await
+        };
+        Ok(self.follow(call, receive).await?.0)
     }
 
-    /// As [`Connection::stream`], for what may be silent for as long as it likes.
+    /// As [`Connection::stream`], for what may be silent for as long as it likes; and whether the shell has ended in good
+    /// order, for an answer that does not say itself that it is whole.
     ///
     /// # Errors
     /// As [`Connection::stream`].
@@ -223,7 +224,7 @@ impl Connection {
         &mut self,
         call: &Call,
         receive: impl AsyncFnOnce(&mut (dyn AsyncRead + Unpin + Send)) -> Result<T>,
-    ) -> Result<T> {
+    ) -> Result<(T, bool)> {
         let nonce = Nonce::fresh()?;
         let mut talk = self.begin(call, &nonce).await?;
         let opening = match talk.trouble.take() {
@@ -235,7 +236,8 @@ impl Connection {
             Ok(Some(answer)) => Ok(Err(self.said_instead(&answer))),
             Err(broken) => Err(broken),
         };
-        self.end(talk, result).await?
+        let (result, status) = self.end(talk, result).await?;
+        Ok((result?, status == Some(0)))
     }
 
     /// Whether the connection, or the shell that stands by on it, was there before, and may be dead by now.
@@ -309,13 +311,17 @@ impl Connection {
         std::future::pending().await
     }
 
-    /// Ends a conversation of which `result` was understood. What else the shell says is waited for only a moment.
-    async fn end<T>(&self, talk: Talk, result: Result<T, Broken>) -> Result<T> {
+    /// Ends a conversation of which `result` was understood; and the shell's exit status. What else the shell says is
+    /// waited for only a moment.
+    async fn end<T>(&self, talk: Talk, result: Result<T, Broken>) -> Result<(T, Option<i32>)> {
         let words = timeout(MOMENT, talk.words).await;
         let words = words.ok().and_then(Result::ok).unwrap_or_default();
-        // The status of a channel proves nothing, but waiting for it leaves no process behind.
+        // Where an answer proves itself, waiting for the status leaves no process behind.
         let status = timeout(MOMENT, talk.child.finish()).await.ok().flatten();
-        result.map_err(|broken| self.broken(broken, &words, status))
+        match result {
+            Ok(value) => Ok((value, status)),
+            Err(broken) => Err(self.broken(broken, &words, status)),
+        }
     }
 
     /// A program that runs `text` on the server with this terminal, through the open connection.
