@@ -593,6 +593,42 @@ fn logs_are_what_the_run_wrote() {
     assert_eq!(after.succeeds().stdout, "without an end");
 }
 
+#[test]
+fn a_folder_that_is_gone_is_said() {
+    let lab = Lab::new();
+    let server = lab.server("box");
+    server.close_gate();
+    lab.project_with(&configuration(&["box"], "grid = { lr = [0.1] }"));
+    lab.agile(&["trust", "--all"]).succeeds();
+    lab.agile(&["push", "-u", "origin", "main"]).succeeds();
+    lab.agile(&["status"]).says("running");
+    let away = server.home().join("away");
+    fs::rename(server.home().join("agile"), &away).unwrap();
+    let said = "box: the folder of train-";
+    lab.agile(&["status"]).says("running").complains(said);
+    lab.agile(&["wait", "--timeout", "1"])
+        .ends_with(5)
+        .complains(said);
+    // It may have been a disk that was not mounted.
+    fs::rename(&away, server.home().join("agile")).unwrap();
+    let status = lab.agile(&["status"]);
+    assert!(!status.says("running").stderr.contains("gone"), "{status}");
+    server.open_gate();
+    lab.agile(&["wait"]).succeeds();
+    lab.agile(&["fetch-results"]).succeeds();
+
+    server.close_gate();
+    lab.agile(&["deploy", "--again"]).succeeds();
+    fs::rename(server.home().join("agile"), &away).unwrap();
+    lab.agile(&["stop", "--yes"])
+        .succeeds()
+        .complains("stopped, for its folder is gone");
+    server.open_gate();
+    lab.agile(&["fetch-results"]).succeeds();
+    lab.agile(&["status"])
+        .says("by a person; its folder was gone");
+}
+
 // ---- steering ------------------------------------------------------------------------------------------------------
 
 #[test]

@@ -672,12 +672,13 @@ fn without_a_launch_or_a_run_it_says_so() {
     let report = lab.fetch().unwrap();
     assert_eq!(reasons(&report), [(".".to_string(), Reason::NotLaunched)]);
     assert_eq!(lab.files(), ["log"]);
+    // A run that was stopped while it waited has nothing.
+    fs::create_dir(lab.run_folder().join("stop")).unwrap();
+    assert_eq!(reasons(&lab.fetch().unwrap()), []);
     fs::remove_dir_all(lab.run_folder()).unwrap();
     let report = lab.fetch().unwrap();
-    assert_eq!(
-        refused(&report, "."),
-        Some(Reason::Run("No such file or directory".into()))
-    );
+    let gone = "its folder is not there any more";
+    assert_eq!(refused(&report, "."), Some(Reason::Run(gone.into())));
 }
 
 #[test]

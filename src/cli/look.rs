@@ -15,9 +15,9 @@ use crate::development::repository::Repository;
 use crate::error::{Error, Result};
 use crate::model::config::{Launcher, Server, Source};
 use crate::model::names::RunId;
-use crate::model::run::Place;
+use crate::model::run::{Place, RunState};
 use crate::model::slurm::SlurmOptions;
-use crate::terminal::clean;
+use crate::terminal::{clean, count};
 
 /// The file of a record that has the packages of the run's environment.
 pub const PACKAGES: &str = "packages.txt";
@@ -129,6 +129,8 @@ pub async fn look(
     for (server, answer) in answers {
         match answer {
             Ok((sightings, unseen)) => {
+                let missing = missing(&active, &server, &sightings);
+                failures.extend(missing.map(|error| (server.clone(), error)));
                 seen.extend(sightings);
                 failures.extend(unseen.map(|error| (server, error)));
             }
@@ -144,6 +146,35 @@ pub async fn look(
         records.into_iter().map(update).collect::<Result<_>>()?,
         failures,
     ))
+}
+
+/// What to say of those `active` runs on `server` that had been launched and that it has no folder of: their disk may not
+/// be mounted, or somebody has removed them. That ends no run.
+fn missing(
+    active: &[Record],
+    server: &Server,
+    sightings: &BTreeMap<RunId, Sighting>,
+) -> Option<Error> {
+    let is_there = |id: &RunId| sightings.get(id).is_some_and(|seen| seen.facts.is_some());
+    let is_missing = |record: &&Record| {
+        server_of(&record.run.server) == *server
+            && record.known.state != RunState::Asked
+            && !is_there(&record.run.id)
+    };
+    let missing: Vec<&Record> = active.iter().filter(is_missing).collect();
+    let first = missing.first()?;
+    let (name, path) = (&server.name, &server.path);
+    let others = match missing.len() {
+        1 => String::new(),
+        more => format!(" and {}", count(more - 1, "other run")),
+    };
+    let said = format!(
+        "{name}: the folder of {}{others} is not there any more",
+        first.run.id
+    );
+    Some(Error::step(said).hint(format!(
+        "is {path} mounted on {name}? If it was removed, `git agile stop` records the end"
+    )))
 }
 
 /// Adds what a server said of the run `id` at `time` to its record.

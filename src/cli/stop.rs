@@ -12,10 +12,11 @@ use crate::deployment::connection::{Asking, Connection};
 use crate::deployment::observe::{Deed, Sighting, sightings};
 use crate::deployment::trust::Agreements;
 use crate::deployment::{scripts, slurm};
-use crate::development::records::Record;
+use crate::development::records::{self, Record};
 use crate::development::repository::Repository;
 use crate::error::{Error, Result};
 use crate::model::names::RunId;
+use crate::model::run::RunState;
 use crate::terminal::count;
 
 /// End runs: the whole process tree, by TERM, then after a grace by KILL
@@ -107,13 +108,28 @@ fn take_in(
     id: &RunId,
     sighting: Option<&Sighting>,
 ) -> Result<Option<Error>> {
+    let time = now();
     let Some(sighting) = sighting else {
+        let record = records::update(repository, id, &[], |known| match known.state {
+            RunState::Queued | RunState::Running => known.given_up(time),
+            _ => known.clone(),
+        })?;
+        if record.known.state.is_end() {
+            ctx.output.say(&format!(
+                "{id}: {}, for its folder is gone",
+                record.known.state
+            ));
+            let server = &record.run.server.name;
+            ctx.output.hint(&format!(
+                "git agile ssh {server} ps ux shows what may be left of it"
+            ));
+            return Ok(None);
+        }
         return Ok(Some(
             Error::step(format!("{id}: the server knows nothing of this run"))
                 .hint(format!("git agile show {id} tells where it was launched")),
         ));
     };
-    let time = now();
     let record = look::take_in(repository, id, sighting, time)?;
     let state = state_word(&record.known);
     let server = &record.run.server.name;

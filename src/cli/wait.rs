@@ -12,7 +12,7 @@ use super::status::{failed, state_word};
 use crate::deployment::connection::Asking;
 use crate::development::records::{self, Record};
 use crate::development::repository::Repository;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::terminal::count;
 
 /// Block until runs have ended; the exit status is 0 when all succeeded, else 1
@@ -65,7 +65,7 @@ pub fn until_ended(
         } else {
             Asking::OnTerminal(&ctx.output)
         };
-        let (now, failures) = ctx.block_on(look(repository, records, asking))?;
+        let (now, mut failures) = ctx.block_on(look(repository, records, asking))?;
         records = now;
         for record in records
             .iter()
@@ -77,6 +77,11 @@ pub fn until_ended(
         let left = active(&records).len();
         if left == 0 {
             break;
+        }
+        // What the person has to decide does not pass.
+        if let Some(at) = failures.iter().position(|(_, it)| it.kind == Kind::Config) {
+            bar.finish_and_clear();
+            return Err(failures.swap_remove(at).1);
         }
         if !failures.is_empty() && !has_warned {
             warn_unseen(ctx, &failures);

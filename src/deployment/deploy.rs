@@ -317,7 +317,12 @@ pub fn report(server: &Server, origin: &Origin, asked: &[RunId], answer: &Answer
     let doubt = is_doubtful.then(|| {
         let text = format!("{}: Slurm did not say whether it took the job", server.name);
         let hint = "the same command again asks Slurm for the job before it sends another";
-        Error::step(text).cause(tail.join("\n")).hint(hint)
+        let error = Error::step(text);
+        let error = match tail.is_empty() {
+            true => error,
+            false => error.cause(tail.join("\n")),
+        };
+        error.hint(hint)
     });
     let failure = lines("error").find_map(|line| Some((line.get(1)?, line.get(2)?)));
     Report {

@@ -259,11 +259,9 @@ pub fn learn(known: &Known, facts: Option<&Facts>, now: i64) -> Known {
         return learnt;
     }
     learnt.state = state;
-    learnt.since = if state == RunState::Lost {
-        None
-    } else {
-        facts.since
-    };
+    // Who left no exit status has not said when it ended.
+    let is_told = facts.exit.is_some() || !state.is_end();
+    learnt.since = facts.since.filter(|_| is_told);
     learnt.exit = facts.exit;
     learnt.ended_by = facts.rule.clone();
     learnt.note = note;

@@ -311,6 +311,18 @@ impl Known {
         known
     }
 
+    /// The same, given up by a person at `time` (seconds since 1970), since its server has nothing of it any more.
+    #[must_use]
+    pub fn given_up(&self, time: i64) -> Self {
+        Known {
+            state: RunState::Stopped,
+            since: None,
+            note: Some("by a person; its folder was gone".into()),
+            removed: Some(time),
+            ..self.clone()
+        }
+    }
+
     /// What two who looked at the same run know together. Whose knowledge is `self` does not matter.
     ///
     /// The state is the later one in a run's life; of two ends the one with an exit status, then the one that was

@@ -164,15 +164,15 @@ class Listing:
         self.only = matcher(only) if only else None
         self.files, self.folders, self.refused, self.links = [], [], [], []
         self.sources, self.hollow = {}, {}
-        try:
-            # The runner made this folder when it began. A change time cannot be set back, by nobody and nothing.
-            self.launched = os.stat(b'started', dir_fd=self.top, follow_symlinks=False).st_ctime_ns
-        except OSError:
-            self.launched = None
+        # The runner made this folder when it began. A change time cannot be set back, by nobody and nothing.
+        self.launched = self.changed(b'started')
         self.asked = matcher(patterns) if patterns else None
-        if self.launched is None and not patterns:
+        # One that was stopped while it waited has no results.
+        never = self.launched is None and self.changed(b'process') is None and (
+            self.changed(b'stop') is not None or self.changed(b'job') is not None)
+        if self.launched is None and not patterns and not never:
             self.refused.append((b'launch', b'.'))
-        else:
+        elif not never:
             self.collect()
         self.resolve()
         self.add_log()
@@ -184,6 +184,13 @@ class Listing:
 
     def __len__(self):
         return len(self.files) + len(self.folders) + len(self.refused)
+
+    def changed(self, name):
+        """When something in RUNDIR was changed, in ns; None when it is not there."""
+        try:
+            return os.stat(name, dir_fd=self.top, follow_symlinks=False).st_ctime_ns
+        except OSError:
+            return None
 
     def each(self):
         """Each path, key and source."""

@@ -114,7 +114,9 @@ def manifest(answer, runs, max_file, max_files):
             listing = Listing(run['folder'], run['results'], run['only'])
         except OSError as error:
             answer.line(b'run', b'0' * 64)
-            answer.line(b'failed', plain_text(os.fsencode(error.strerror or str(error))))
+            is_gone = isinstance(error, FileNotFoundError)
+            why = 'its folder is not there any more' if is_gone else error.strerror or str(error)
+            answer.line(b'failed', plain_text(os.fsencode(why)))
             continue
         answer.line(b'run', listing.id)
         if len(listing) > max_files:

@@ -243,7 +243,7 @@ answer_job() {
 # stop_jobs ID... NONCE: cancels the tasks of those runs that have one, and waits for their end: Slurm sends TERM, and KILL
 # after its own grace.
 stop_jobs() {
-	cancelled='' tasks=''
+	cancelled='' tasks='' sent=''
 	while [ $# -gt 1 ]; do
 		run=$base/runs/$1
 		if read_job "$run"; then
@@ -251,7 +251,7 @@ stop_jobs() {
 			case $agile_exit,$seen in -,job* | -,-)
 				mkdir -p "$run/stop"
 				cancelled="$cancelled $1"
-				[ -z "$job_id" ] || tasks="$tasks ${job_id}_$job_line"
+				[ -z "$job_id" ] || tasks="$tasks ${job_id}_$job_line" sent="$sent $1"
 				;;
 			esac
 		fi
@@ -260,7 +260,12 @@ stop_jobs() {
 	[ -n "$tasks" ] || return 0
 	progress "cancelling$tasks"
 	# shellcheck disable=SC2086 # tasks, to be words
-	in_time scancel $tasks >/dev/null 2>&1
+	if ! in_time scancel $tasks >/dev/null 2>&1 && pictured='' && ! ask_slurm; then
+		# It has not heard of it: what goes on is not to be called stopped when it has ended.
+		for agile_id in $sent; do rmdir "$base/runs/$agile_id/stop"; done
+		cancelled=
+		return
+	fi
 	deadline=$(($(now) + grace + 40))
 	pause=1
 	until pictured='' && tasks_are_over || [ "$pictured" = no ] || [ "$(now)" -ge "$deadline" ]; do

@@ -61,7 +61,7 @@ dispatch() {
 		esac
 	done <"$base/queue/settings"
 	taken=0
-	for agile_entry in "$base"/queue/slot-*; do
+	for agile_entry in "$base"/queue/slot-*[0-9]; do
 		slot=${agile_entry##*-}
 		[ ! -e "$agile_entry" ] || slot_is_free || taken=$((taken + 1))
 	done

@@ -60,11 +60,13 @@ ask_slurm() {
 # tasks began may have one line for all of them: NUMBER_[2-4,7%3].
 jobs_here() {
 	AGILE_JOBS=$base/queue/slurm/ awk '
-		function line(index_) { print name "#" index_ "@" number, $2, $3 }
+		function line(index_) { print name "#" index_ "@" number, $2, reason }
 		{
 			at = index($0, " " ENVIRON["AGILE_JOBS"])
 			if (!at) next
 			name = substr($0, at + 1 + length(ENVIRON["AGILE_JOBS"]))
+			reason = substr($0, 1, at - 1)
+			sub(/^[^ ]* [^ ]* /, "", reason)
 			number = $1
 			sub(/_.*/, "", number)
 			list = substr($1, length(number) + 2)

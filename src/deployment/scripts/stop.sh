@@ -14,9 +14,12 @@ agile_stop() {
 	answer_line clock "$(now)"
 	stop_jobs "$@"
 	# All of them first: where one ends, its slot would be the next one's.
-	asked=
+	marked='' asked=''
 	for agile_id; do
-		[ "$agile_id" = "$nonce" ] || ask_to_end "$agile_id"
+		[ "$agile_id" = "$nonce" ] || mark_to_end "$agile_id"
+	done
+	for agile_id in $marked; do
+		[ ! -d "$base/runs/$agile_id/started" ] || ask_to_end "$agile_id"
 	done
 	grace_ends=$(($(now) + grace))
 	while [ $# -gt 1 ]; do
@@ -50,14 +53,17 @@ stop_run() {
 	answer_report "$1"
 }
 
-# ask_to_end ID: TERM to what there is of the run. A runner that has not begun yet finds `stop` and ends at once; also one
-# that a deployment is still preparing.
-ask_to_end() {
+# mark_to_end ID: a runner that has not begun yet finds `stop` and ends at once; also one that a deployment is still preparing.
+mark_to_end() {
 	run_facts "$1"
 	[ "$agile_exit" = '-' ] && [ ! -e "$base/runs/$1/job" ] && [ "$seen" != elsewhere ] || return 0
 	mkdir -p "$base/runs/$1/stop"
 	leave_queue "$1"
-	[ -d "$base/runs/$1/started" ] || return 0
+	marked="$marked $1"
+}
+
+# ask_to_end ID: TERM to what there is of the run.
+ask_to_end() {
 	progress "stopping $1"
 	find_processes "$1"
 	signal TERM
@@ -125,11 +131,11 @@ find_processes() {
 	processes=$(
 		{
 			for pid in $roots; do echo "root $pid"; done
-			for pid in $(marked "$1"); do echo "marked $pid"; done
+			for pid in $(named "$1"); do echo "named $pid"; done
 			process_table
 		} | awk -v runner="${agile_runner%% *}" -v self=$$ -v watcher="${watcher_pid-}" '
 			$1 == "root" { inside[$2] = 1; next }
-			$1 == "marked" { inside[$2] = 1; next }
+			$1 == "named" { inside[$2] = 1; next }
 			{ parent[$1] = $2 }
 			END {
 				do {
@@ -142,12 +148,14 @@ find_processes() {
 	)
 }
 
-# marked ID: the processes of this person whose environment names the run (Linux only).
-marked() {
+# named ID: the processes of this person whose environment names the run's folder (Linux only). Another folder may have a
+# run of the same id.
+named() {
 	[ -r /proc/self/environ ] || return 0
 	# shellcheck disable=SC2013 # file names without spaces
 	for agile_file in $(grep -l "AGILE_RUN=$1" /proc/[0-9]*/environ 2>/dev/null); do
-		if tr '\0' '\n' <"$agile_file" 2>/dev/null | grep -qx "AGILE_RUN=$1"; then
+		agile_folder=$(tr '\0' '\n' <"$agile_file" 2>/dev/null | sed -n 's/^AGILE_RUN_DIR=//p')
+		if [ "$agile_folder" -ef "$base/runs/$1" ]; then
 			agile_file=${agile_file#/proc/}
 			echo "${agile_file%/environ}"
 		fi
