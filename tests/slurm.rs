@@ -358,7 +358,9 @@ fn a_slurm_that_does_not_answer_ends_no_run() {
         .says("running")
         .says("queued");
     assert_eq!(cluster.runs(), before);
-    // What the run itself wrote is evidence.
+    // A stop that does not reach it stops nothing. What the run itself wrote is evidence.
+    let stop = cluster.lab.agile(&["stop", "--yes", &cluster.runs()[0].1]);
+    stop.ends_with(5).complains("it may still be going on");
     cluster.open(1);
     wait_until(20, "the first to end", || {
         cluster.states()[0] == "succeeded"

@@ -151,7 +151,8 @@ impl Manager {
 pub struct RawServer {
     /// `login@address`, an alias of `~/.ssh/config`, or `"local"` for this machine without ssh.
     pub host: Option<Host>,
-    /// The project's folder on the server; `~/agile/PROJECT` when absent.
+    /// The project's folder on the server; `~/agile/PROJECT` when absent, by the name of the project's folder here. Clones
+    /// in folders of other names share their runs where a `path` says so.
     pub path: Option<RemotePath>,
     /// How commits reach the server.
     pub source: Option<Source>,
