@@ -14,7 +14,7 @@ use super::repository::Repository;
 use crate::requirements::scan::Scan;
 
 /// Changes whenever the scanner's answers or their form do.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 /// Old lines are removed when there are more of them than lines in use, and than this.
 const SPARE: usize = 4096;

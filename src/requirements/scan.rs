@@ -58,6 +58,9 @@ pub struct Scan {
     /// What is wrong with the file, at most a few.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
+    /// Nothing of the file can be read, so that what it imports is not known; a problem says why.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unread: bool,
     /// The file is Python 2, where a package's files import each other without dots.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub legacy: bool,
@@ -78,6 +81,18 @@ pub struct Scan {
     pub calls: Vec<Call>,
 }
 
+impl Scan {
+    /// That of a file of which nothing can be read, with the line that says so and why.
+    pub fn unread(line: u32, why: impl Into<String>) -> Self {
+        let (line, message) = (line.max(1), why.into());
+        Scan {
+            problems: vec![Problem { line, message }],
+            unread: true,
+            ..Scan::default()
+        }
+    }
+}
+
 /// A call that loads a distribution by name at run time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
@@ -91,14 +106,15 @@ pub struct Call {
 pub fn scan(source: &[u8], notebook: bool) -> Scan {
     let decoded = encoding::decode(source);
     let source = decoded.as_deref().unwrap_or(source);
-    let mut scanner = Scanner::new(source, notebook);
-    if let Some(message) = refuse(source) {
-        scanner.problem(0, message);
-        return scanner.scan;
+    if let Some(why) = refuse(source) {
+        return Scan::unread(1, why);
     }
+    let mut scanner = Scanner::new(source, notebook);
     scanner.run();
     if let Some(at) = memchr::memchr(0, source) {
         scanner.problem(at, "a NUL byte, which Python does not read");
+        // Encrypted, or anything else than text.
+        scanner.scan.unread = scanner.scan.imports.is_empty();
     }
     scanner.calls();
     let mut scan = scanner.scan;
