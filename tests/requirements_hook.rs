@@ -3,6 +3,7 @@
 mod requirements_support;
 
 use requirements_support::Sandbox;
+use sha2::{Digest as _, Sha256};
 
 /// A project with a hook, an environment and one commit.
 fn project() -> Sandbox {
@@ -569,4 +570,73 @@ fn a_killed_hook_blocks_nothing() {
             "moment {moment}"
         );
     }
+}
+
+/// How a pointer file of Git LFS to `content` looks, and where LFS keeps that.
+fn lfs(content: &str) -> (String, String) {
+    let oid: String = Sha256::digest(content)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let pointer = format!(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {}\n",
+        content.len()
+    );
+    let path = format!(".git/lfs/objects/{}/{}/{oid}", &oid[..2], &oid[2..4]);
+    (pointer, path)
+}
+
+/// What cannot be read may import anything.
+#[test]
+fn a_file_that_cannot_be_read_removes_nothing() {
+    let utf16 = [0xff, 0xfe, b'i', 0, b'm', 0];
+    for (path, bytes) in [
+        ("a.ipynb", b"<<<<<<< HEAD\n{}".as_slice()),
+        ("a.py", &utf16),
+        ("a.py", b"\0GITCRYPT\0\x12\x34\xff"),
+        ("a.py", lfs("import requests\n").0.as_bytes()),
+    ] {
+        let sandbox = project();
+        sandbox.git(&["rm", "-q", "a.py"]);
+        sandbox.write(path, bytes);
+        sandbox.write("b.py", "import numpy\n");
+        sandbox.git(&["add", "."]);
+        sandbox.git(&["commit", "-qm", "second"]);
+        assert_eq!(committed(&sandbox), BOTH, "{path}");
+        for place in [&[][..], &["--staged"]] {
+            let said = sandbox.agile(&[&["requirements", "--check"], place].concat());
+            assert!(said.err.contains(&format!("{path}:1: ")), "{said:?}");
+        }
+        sandbox.write(path, if path == "a.py" { "" } else { "{}" });
+        sandbox.git(&["commit", "-qam", "third"]);
+        assert_eq!(committed(&sandbox), "numpy==1.26.4\n", "{path}");
+    }
+}
+
+/// The index has a pointer where the work tree has the file.
+#[test]
+fn a_file_of_git_lfs_is_read_where_it_is() {
+    let sandbox = project();
+    let content = "import numpy\n";
+    let (pointer, object) = lfs(content);
+    sandbox.write("../pointer", pointer);
+    sandbox.git(&["config", "filter.lfs.clean", "cat ../pointer #"]);
+    sandbox.write(".gitattributes", "a.py filter=lfs\n");
+    sandbox.write("a.py", content);
+    sandbox.git(&["add", "."]);
+    sandbox.git(&["commit", "-qm", "second"]);
+    assert_eq!(committed(&sandbox), "requests==2.31.0\n");
+    let print = |place: &[&str]| {
+        let said = sandbox.agile(&[&["requirements", "--print"], place].concat());
+        said.success()
+    };
+    assert_eq!(print(&["--staged"]), "requests==2.31.0\n");
+    assert_eq!(print(&[]), "numpy==1.26.4\n");
+    std::fs::remove_dir_all(sandbox.root().join(".git/agile")).unwrap();
+    assert_eq!(print(&["--staged"]), "requests==2.31.0\n");
+    sandbox.write(&object, content);
+    sandbox.write("b.py", "");
+    sandbox.git(&["add", "b.py"]);
+    sandbox.git(&["commit", "-qm", "third"]);
+    assert_eq!(committed(&sandbox), "numpy==1.26.4\n");
 }

@@ -187,6 +187,9 @@ fn check_address(url: &str) -> Result<(), String> {
     }
 }
 
+/// How a pointer file of Git LFS begins.
+pub const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1\n";
+
 /// A content that Git LFS keeps.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LfsFile {
@@ -198,9 +201,8 @@ pub struct LfsFile {
 
 impl LfsFile {
     /// What a pointer file of Git LFS stands for (its specification, version 1).
-    fn from_pointer(text: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(text).ok()?;
-        let rest = text.strip_prefix("version https://git-lfs.github.com/spec/v1\n")?;
+    pub fn from_pointer(text: &[u8]) -> Option<Self> {
+        let rest = std::str::from_utf8(text.strip_prefix(POINTER)?).ok()?;
         let value = |key: &str| rest.lines().find_map(|line| line.strip_prefix(key));
         let oid = value("oid sha256:")?;
         let is_digit = |c: char| matches!(c, '0'..='9' | 'a'..='f');

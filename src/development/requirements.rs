@@ -9,6 +9,7 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use rayon::prelude::*;
 
 use super::cache::{self, Cache};
+use super::contents::{LfsFile, POINTER, lfs_folder};
 use super::lock::{is_stale, lock_name};
 use super::repository::Repository;
 use super::tracked::{self, Entry, Source};
@@ -21,7 +22,7 @@ use crate::requirements::notebook::scan_notebook;
 use crate::requirements::plan::{Input, Plan, plan};
 use crate::requirements::project::is_development;
 use crate::requirements::python::Pythons;
-use crate::requirements::scan::{Problem, Scan, scan};
+use crate::requirements::scan::{Scan, scan};
 use crate::requirements::{Hook, Settings, declared, document, pyproject, settings};
 
 /// Everything that was read of a project.
@@ -266,7 +267,8 @@ impl Project {
                 Some(scan) => (scan, false),
                 None => scanned.next().unwrap_or_default(),
             };
-            if blob {
+            // What a filter of git's makes of a blob that cannot be read may well be read.
+            if blob && !scan.unread {
                 cache.add(key.clone(), &scan);
             }
             files.push(File {
@@ -290,15 +292,17 @@ impl Project {
             };
             return entries.par_iter().map(one).collect();
         }
+        let lfs = lfs_folder(repository);
         let one = |git: &git2::Repository, entry: &Entry| {
-            let bytes = tracked::blob(git, entry)?;
-            Ok((read(&entry.path, &bytes), true))
+            let Ok(bytes) = tracked::blob(git, entry) else {
+                return (Scan::unread(1, "its content is not in this clone"), false);
+            };
+            let bytes = stored_by_lfs(&lfs, entry, &bytes).unwrap_or(bytes);
+            (read(&entry.path, &bytes), true)
         };
         if entries.len() < FEW {
-            return entries
-                .iter()
-                .map(|entry| one(repository.git(), entry))
-                .collect();
+            let scans = entries.iter().map(|entry| one(repository.git(), entry));
+            return Ok(scans.collect());
         }
         let folder = repository.git().path();
         // A handle belongs to one thread.
@@ -306,7 +310,7 @@ impl Project {
         entries
             .par_iter()
             .map_init(open, |git, entry| match git {
-                Ok(git) => one(git, entry),
+                Ok(git) => Ok(one(git, entry)),
                 Err(error) => Err(Error::config("cannot open the git repository").cause(error)),
             })
             .collect()
@@ -437,15 +441,20 @@ fn kind(path: &str) -> char {
     }
 }
 
+/// What the blob `bytes` of `entry` stands for, when it is a pointer of Git LFS and the content is in its `folder`.
+fn stored_by_lfs(folder: &Path, entry: &Entry, bytes: &[u8]) -> Option<Vec<u8>> {
+    let file = LfsFile::from_pointer(bytes).filter(|_| kind(&entry.path) != 's')?;
+    let small = usize::try_from(file.size).is_ok_and(|size| size <= LARGE);
+    small.then(|| std::fs::read(folder.join(file.path())).ok())?
+}
+
 /// Scans the content of the file `path`.
 fn read(path: &str, bytes: &[u8]) -> Scan {
     if bytes.len() > LARGE {
-        let message = "is too large to be read".to_string();
-        let problems = vec![Problem { line: 1, message }];
-        return Scan {
-            problems,
-            ..Scan::default()
-        };
+        return Scan::unread(1, "is too large to be read");
+    }
+    if bytes.starts_with(POINTER) && kind(path) != 's' {
+        return Scan::unread(1, "is a pointer of Git LFS, and the content is not here");
     }
     match kind(path) {
         'n' => scan_notebook(bytes),

@@ -86,6 +86,8 @@ pub struct Needs {
     pub unresolved: Vec<Unresolved>,
     /// What is wrong with files.
     pub problems: Vec<(String, Problem)>,
+    /// A file cannot be read, so that what it imports is missing here.
+    pub unread: bool,
 }
 
 /// A file of the project that was read.
@@ -119,6 +121,7 @@ pub fn needs(
         found: Vec::new(),
     };
     for file in files {
+        needs.unread |= file.scan.unread;
         for problem in &file.scan.problems {
             needs.problems.push((file.path.clone(), problem.clone()));
         }

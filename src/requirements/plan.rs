@@ -245,10 +245,11 @@ impl Plan {
         need.is_some_and(|need| need.class == Class::Development)
     }
 
-    /// A declared distribution that nothing knows may be what an import without a provider needs: it stays.
+    /// A declared distribution that nothing knows may be what an import without a provider needs: it stays. So does
+    /// every one while a file cannot be read.
     fn stays<'e>(&self, environment: &'e Environment) -> impl Fn(&str) -> bool + use<'e> {
-        let open = !self.needs.unresolved.is_empty();
-        move |name| open && is_unknown(name, environment)
+        let (open, unread) = (!self.needs.unresolved.is_empty(), self.needs.unread);
+        move |name| unread || open && is_unknown(name, environment)
     }
 
     /// The dependencies in pyproject.toml, where the project declares some there.
