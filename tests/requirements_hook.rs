@@ -640,3 +640,58 @@ fn a_file_of_git_lfs_is_read_where_it_is() {
     sandbox.git(&["commit", "-qm", "third"]);
     assert_eq!(committed(&sandbox), "numpy==1.26.4\n");
 }
+
+/// A name need not be UTF-8.
+#[test]
+fn a_file_of_any_name_counts() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let sandbox = project();
+    let name = std::ffi::OsStr::from_bytes(b"caf\xe9.py");
+    std::fs::write(sandbox.root().join(name), "import numpy\n").unwrap();
+    sandbox.git(&["add", "."]);
+    sandbox.git(&["commit", "-qm", "second"]);
+    assert_eq!(committed(&sandbox), BOTH);
+    for place in [&[][..], &["--staged"]] {
+        let said = sandbox.agile(&[&["requirements", "--print"], place].concat());
+        assert_eq!(said.success(), BOTH);
+    }
+}
+
+/// What links and submodules lead to is the project's own.
+#[test]
+fn links_and_submodules_are_local() {
+    let sandbox = project();
+    sandbox.git(&["init", "-q", "../inner"]);
+    sandbox.write("../inner/flask/__init__.py", "");
+    sandbox.git(&["-C", "../inner", "add", "."]);
+    sandbox.git(&["-C", "../inner", "commit", "-qm", "first"]);
+    let add = ["-c", "protocol.file.allow=always", "submodule", "--quiet"];
+    sandbox.git(&[&add[..], &["add", "../inner", "ext"]].concat());
+    sandbox.write("lib/numpy/core.py", "");
+    sandbox.write("lib/other/requests.py", "");
+    sandbox.write("a/b.py", "import requests\n");
+    let link = |to: &str, from: &str| {
+        std::os::unix::fs::symlink(to, sandbox.root().join(from)).unwrap();
+    };
+    link("lib/numpy", "numpy");
+    link("../lib/other/requests.py", "a/requests.py");
+    link("/", "away");
+    link("..", "lib/up");
+    sandbox.write(
+        "a.py",
+        "import sys\nsys.path.append('ext')\nimport flask, numpy.core\nimport ext.flask\n",
+    );
+    sandbox.git(&["add", "."]);
+    sandbox.git(&["commit", "-qm", "second"]);
+    let print = |place: &[&str]| {
+        let said = sandbox.agile(&[&["requirements", "--print"], place].concat());
+        assert!(!said.err.contains("nothing provides"), "{said:?}");
+        said.success()
+    };
+    assert_eq!(committed(&sandbox), "");
+    assert_eq!(print(&[]), "");
+    // One that is not here is known by its folder alone.
+    sandbox.git(&["submodule", "--quiet", "deinit", "ext"]);
+    sandbox.write("a.py", "import ext.flask\n");
+    assert_eq!(print(&[]), "");
+}

@@ -12,7 +12,7 @@ use super::cache::{self, Cache};
 use super::contents::{LfsFile, POINTER, lfs_folder};
 use super::lock::{is_stale, lock_name};
 use super::repository::Repository;
-use super::tracked::{self, Entry, Source};
+use super::tracked::{self, Entry, Listing, Source};
 use crate::error::{Context as _, Error, Result};
 use crate::requirements::edit::Change;
 use crate::requirements::environment::{self, Environment};
@@ -31,8 +31,8 @@ pub struct Project {
     pub settings: Settings,
     /// The Python that `[environment]` names.
     pub python: Option<String>,
-    /// Its tracked files.
-    pub entries: Vec<Entry>,
+    /// What is tracked of it.
+    pub listing: Listing,
     /// What is installed for it.
     pub environment: Environment,
     /// Where it was read.
@@ -72,7 +72,7 @@ impl Project {
         let mut project = Project {
             settings: Settings::default(),
             python: None,
-            entries: tracked::entries(repository, source)?,
+            listing: tracked::list(repository, source)?,
             environment: Environment::default(),
             source,
         };
@@ -85,7 +85,7 @@ impl Project {
 
     /// The tracked file `path`.
     pub fn entry(&self, path: &str) -> Option<&Entry> {
-        self.entries.iter().find(|entry| entry.path == path)
+        self.listing.files.iter().find(|entry| entry.path == path)
     }
 
     /// The bytes of the file `path`: of the work tree also when it is not tracked yet.
@@ -93,13 +93,19 @@ impl Project {
     /// # Errors
     /// When it is there and cannot be read.
     pub fn bytes(&self, repository: &Repository, path: &str) -> Result<Option<Vec<u8>>> {
-        match self.source {
-            Source::WorkTree => tracked::work_file(repository.root(), path),
-            _ => self
-                .entry(path)
-                .map(|entry| tracked::blob(repository.git(), entry))
-                .transpose(),
+        match self.entry(path) {
+            Some(entry) if self.is_stored(repository.root(), entry) => {
+                tracked::blob(repository.git(), entry).map(Some)
+            }
+            _ if self.source == Source::WorkTree => tracked::work_file(repository.root(), path),
+            _ => Ok(None),
         }
+    }
+
+    /// Whether the blob of `entry` counts, and no file below `root`.
+    fn is_stored(&self, root: &Path, entry: &Entry) -> bool {
+        self.source != Source::WorkTree
+            || entry.sparse && root.join(&entry.path).symlink_metadata().is_err()
     }
 
     /// The text of the declaration file `path`.
@@ -136,11 +142,7 @@ impl Project {
         }
         self.environment = environment::read(&folders);
         let files = self.files(repository)?;
-        let paths: Vec<String> = self
-            .entries
-            .iter()
-            .map(|entry| entry.path.clone())
-            .collect();
+        let paths = tracked::paths(repository, &self.listing);
         let requirements = self.text(repository, &self.settings.file)?;
         let development = match &self.settings.dev_file {
             Some(path) => self.text(repository, path)?,
@@ -238,7 +240,7 @@ impl Project {
                     .matched_path_or_any_parents(&entry.path, false)
                     .is_ignore()
         };
-        let entries: Vec<&Entry> = self.entries.iter().filter(counts).collect();
+        let entries: Vec<&Entry> = self.listing.files.iter().filter(counts).collect();
         let mut cache = Cache::open(repository);
         let keys: Vec<String> = entries
             .iter()
@@ -247,10 +249,9 @@ impl Project {
         let root = repository.root();
         let remembered: Vec<Option<Scan>> = {
             let known = cache.known();
-            let work_tree = self.source == Source::WorkTree;
             let remember = |(entry, key): (&&Entry, &String)| {
                 let json = known.get(key.as_str())?;
-                let same = !work_tree || tracked::is_unchanged(root, entry);
+                let same = self.is_stored(root, entry) || tracked::is_unchanged(root, entry);
                 same.then(|| serde_json::from_str(json).ok())?
             };
             entries.iter().zip(&keys).map(remember).collect()
@@ -284,25 +285,22 @@ impl Project {
     /// Reads and scans files, and says of each whether what was read is its blob.
     fn scan_all(&self, repository: &Repository, entries: &[&Entry]) -> Result<Vec<(Scan, bool)>> {
         let root = repository.root();
-        if self.source == Source::WorkTree {
-            let one = |entry: &&Entry| {
-                let same = tracked::is_unchanged(root, entry);
-                let bytes = tracked::work_file(root, &entry.path)?.unwrap_or_default();
-                Ok((read(&entry.path, &bytes), same))
-            };
-            return entries.par_iter().map(one).collect();
-        }
         let lfs = lfs_folder(repository);
         let one = |git: &git2::Repository, entry: &Entry| {
+            if !self.is_stored(root, entry) {
+                let same = tracked::is_unchanged(root, entry);
+                let bytes = tracked::work_file(root, &entry.path)?.unwrap_or_default();
+                return Ok((read(&entry.path, &bytes), same));
+            }
             let Ok(bytes) = tracked::blob(git, entry) else {
-                return (Scan::unread(1, "its content is not in this clone"), false);
+                return Ok((Scan::unread(1, "its content is not in this clone"), false));
             };
             let bytes = stored_by_lfs(&lfs, entry, &bytes).unwrap_or(bytes);
-            (read(&entry.path, &bytes), true)
+            Ok((read(&entry.path, &bytes), true))
         };
         if entries.len() < FEW {
             let scans = entries.iter().map(|entry| one(repository.git(), entry));
-            return Ok(scans.collect());
+            return scans.collect();
         }
         let folder = repository.git().path();
         // A handle belongs to one thread.
@@ -310,7 +308,7 @@ impl Project {
         entries
             .par_iter()
             .map_init(open, |git, entry| match git {
-                Ok(git) => Ok(one(git, entry)),
+                Ok(git) => one(git, entry),
                 Err(error) => Err(Error::config("cannot open the git repository").cause(error)),
             })
             .collect()
@@ -321,7 +319,7 @@ impl Project {
         let own = |path: &str| {
             path == self.settings.file || self.settings.dev_file.as_deref() == Some(path)
         };
-        let files = self.entries.iter().map(|entry| entry.path.as_str());
+        let files = self.listing.files.iter().map(|entry| entry.path.as_str());
         let files = files
             .filter(|path| declared::may_declare(path) && !own(path))
             .take(MANY_HINTS);

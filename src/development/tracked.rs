@@ -1,12 +1,14 @@
 //! The tracked files of a project, as the index, a commit or the work tree has them.
 
+use std::borrow::Cow;
 use std::path::Path;
 
-use git2::{ObjectType, Oid, TreeWalkMode, TreeWalkResult};
+use git2::{IndexEntryExtendedFlag, Oid, TreeWalkMode, TreeWalkResult};
 
 use super::git;
 use super::repository::Repository;
 use crate::error::{Context as _, Error, Result};
+use crate::requirements::project::{parent, resolve};
 
 /// Where the files' contents come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,12 +24,14 @@ pub enum Source {
 /// A tracked plain file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The path from the top, `/` between its parts. One that is not UTF-8 is left out.
+    /// The path from the top, `/` between its parts; U+FFFD stands for what is not UTF-8.
     pub path: String,
     /// Its content in the index or the commit.
     pub blob: Oid,
     /// Whether it may be run.
     pub executable: bool,
+    /// The blob counts where the work tree has no such file: a sparse checkout left it out, or its name is not UTF-8.
+    pub sparse: bool,
     /// The file in the work tree holds the blob if it looks so (changed at this second and nanosecond, of this size).
     pub looks: Option<Looks>,
 }
@@ -72,11 +76,42 @@ pub fn is_unchanged(root: &Path, entry: &Entry) -> bool {
     now.is_some() && now == entry.looks
 }
 
-/// The plain files that `source` lists, in the order of their paths: no links, no submodules.
+/// What the index or a commit lists.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// The plain files, in the order of their paths.
+    pub files: Vec<Entry>,
+    /// The symbolic links: the path of each, and the blob that says where it leads.
+    pub links: Vec<(String, Oid)>,
+    /// The paths of the submodules.
+    pub submodules: Vec<String>,
+}
+
+impl Listing {
+    fn add(&mut self, path: &[u8], mode: u32, blob: Oid, sparse: bool, looks: Option<Looks>) {
+        let name = String::from_utf8_lossy(path);
+        let sparse = sparse || matches!(name, Cow::Owned(_));
+        let path = name.into_owned();
+        match mode & 0o170_000 {
+            0o100_000 => self.files.push(Entry {
+                path,
+                blob,
+                executable: mode & 0o111 != 0,
+                sparse,
+                looks,
+            }),
+            0o120_000 => self.links.push((path, blob)),
+            0o160_000 => self.submodules.push(path),
+            _ => {}
+        }
+    }
+}
+
+/// What `source` lists.
 ///
 /// # Errors
 /// [`Kind::Config`](crate::error::Kind::Config) when the index or the commit cannot be read.
-pub fn entries(repository: &Repository, source: Source) -> Result<Vec<Entry>> {
+pub fn list(repository: &Repository, source: Source) -> Result<Listing> {
     match source {
         Source::Commit(commit) => from_commit(repository, commit),
         Source::Index | Source::WorkTree => from_index(repository),
@@ -100,28 +135,28 @@ pub fn ask_git(
     git::read(command, arguments)
 }
 
-fn from_git(repository: &Repository) -> Result<Vec<Entry>> {
-    let listed = ask_git(repository, None, &["ls-files", "--stage", "-z"])?;
-    let entry = |line: &str| {
-        let (facts, path) = line.split_once('\t')?;
-        let mut facts = facts.split(' ');
-        let (mode, blob, stage) = (facts.next()?, facts.next()?, facts.next()?);
-        let plain = mode.starts_with("100") && matches!(stage, "0" | "2");
-        Some(Entry {
-            path: path.into(),
-            blob: Oid::from_str(blob).ok().filter(|_| plain)?,
-            executable: mode == "100755",
-            looks: None,
-        })
-    };
-    Ok(listed.split('\0').filter_map(entry).collect())
+fn from_git(repository: &Repository) -> Result<Listing> {
+    let listed = ask_git(repository, None, &["ls-files", "-t", "--stage", "-z"])?;
+    let mut found = Listing::default();
+    for line in listed.split('\0') {
+        let Some((facts, path)) = line.split_once('\t') else {
+            continue;
+        };
+        let facts: Vec<&str> = facts.split(' ').collect();
+        if let [tag, mode, blob, "0" | "2"] = facts[..]
+            && let (Ok(mode), Ok(blob)) = (u32::from_str_radix(mode, 8), Oid::from_str(blob))
+        {
+            found.add(path.as_bytes(), mode, blob, tag == "S", None);
+        }
+    }
+    Ok(found)
 }
 
-fn from_index(repository: &Repository) -> Result<Vec<Entry>> {
+fn from_index(repository: &Repository) -> Result<Listing> {
     let Ok(index) = repository.git().index() else {
         return from_git(repository);
     };
-    let mut found: Vec<Entry> = Vec::with_capacity(index.len());
+    let mut found = Listing::default();
     // A file that was changed when the index was written, or later, may have changed again: git's "racy" entries.
     let written = index
         .path()
@@ -130,51 +165,80 @@ fn from_index(repository: &Repository) -> Result<Vec<Entry>> {
     for entry in index.iter() {
         let stage = (entry.flags >> 12) & 3;
         // Stage 0, or our side of a conflict.
-        if !matches!(stage, 0 | 2) || entry.mode & 0o170_000 != 0o100_000 {
+        if !matches!(stage, 0 | 2) {
             continue;
         }
-        if let Ok(path) = String::from_utf8(entry.path) {
-            let executable = entry.mode & 0o111 != 0;
-            let looks = Looks {
-                seconds: entry.mtime.seconds().into(),
-                nanoseconds: entry.mtime.nanoseconds().into(),
-                size: entry.file_size.into(),
-            };
-            let looks = written
-                .filter(|written| looks.is_before(written))
-                .map(|_| looks);
-            found.push(Entry {
-                path,
-                blob: entry.id,
-                executable,
-                looks,
-            });
-        }
+        let looks = Looks {
+            seconds: entry.mtime.seconds().into(),
+            nanoseconds: entry.mtime.nanoseconds().into(),
+            size: entry.file_size.into(),
+        };
+        let looks = written
+            .filter(|written| looks.is_before(written))
+            .map(|_| looks);
+        let sparse = entry.flags_extended & IndexEntryExtendedFlag::SKIP_WORKTREE.bits() != 0;
+        found.add(&entry.path, entry.mode, entry.id, sparse, looks);
     }
     Ok(found)
 }
 
-fn from_commit(repository: &Repository, commit: Oid) -> Result<Vec<Entry>> {
+fn from_commit(repository: &Repository, commit: Oid) -> Result<Listing> {
     let tree = repository
         .git()
         .find_commit(commit)
         .and_then(|commit| commit.tree());
     let tree = tree.or_config(|| format!("cannot read commit {commit}"))?;
-    let mut found = Vec::new();
+    let mut found = Listing::default();
     let walked = tree.walk(TreeWalkMode::PreOrder, |folder, entry| {
-        let plain = entry.kind() == Some(ObjectType::Blob) && entry.filemode() != 0o120_000;
-        if let (true, Ok(name)) = (plain, std::str::from_utf8(entry.name_bytes())) {
-            found.push(Entry {
-                path: format!("{folder}{name}"),
-                blob: entry.id(),
-                executable: entry.filemode() & 0o111 != 0,
-                looks: None,
-            });
-        }
+        let path = [folder.as_bytes(), entry.name_bytes()].concat();
+        let mode = entry.filemode().cast_unsigned();
+        found.add(&path, mode, entry.id(), false, None);
         TreeWalkResult::Ok
     });
     walked.or_config(|| format!("cannot read commit {commit}"))?;
     Ok(found)
+}
+
+/// More paths than this are not followed through links.
+const MANY: usize = 100_000;
+
+/// The paths at which files are found: their own, those through links to folders, and those of submodules. A submodule
+/// that is not here counts as a package.
+pub fn paths(repository: &Repository, listing: &Listing) -> Vec<String> {
+    let mut found: Vec<String> = listing.files.iter().map(|e| e.path.clone()).collect();
+    for path in &listing.submodules {
+        let inner = git2::Repository::open(repository.root().join(path));
+        match inner.and_then(|inner| inner.index()) {
+            Ok(index) => found.extend(index.iter().map(|entry| {
+                let below = String::from_utf8_lossy(&entry.path);
+                format!("{path}/{below}")
+            })),
+            Err(_) => found.push(format!("{path}/__init__.py")),
+        }
+    }
+    found.sort();
+    let mut linked = Vec::new();
+    for (link, blob) in &listing.links {
+        let Ok(blob) = repository.git().find_blob(*blob) else {
+            continue;
+        };
+        let target = String::from_utf8_lossy(blob.content());
+        let target = resolve(parent(link), &target).filter(|target| !target.is_empty());
+        // No path begins like that of a link out of the project.
+        let folder = target.map_or("/".into(), |target| format!("{target}/"));
+        let from = found.partition_point(|path| *path < folder);
+        let below = found[from..]
+            .iter()
+            .map_while(|path| path.strip_prefix(&folder));
+        linked.extend(below.take(MANY).map(|rest| format!("{link}/{rest}")));
+        // A link with the name of a module is one, wherever it leads.
+        linked.push(link.clone());
+        if linked.len() > MANY {
+            break;
+        }
+    }
+    found.append(&mut linked);
+    found
 }
 
 /// The bytes of a blob.

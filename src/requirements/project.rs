@@ -55,7 +55,7 @@ fn join(folder: &str, name: &str) -> String {
 }
 
 /// `folder/text` without `.` and `..`; nothing when it leaves the project.
-fn resolve(folder: &str, text: &str) -> Option<String> {
+pub fn resolve(folder: &str, text: &str) -> Option<String> {
     if text.starts_with('/') {
         return None;
     }
