@@ -641,6 +641,54 @@ fn a_file_of_git_lfs_is_read_where_it_is() {
     assert_eq!(committed(&sandbox), "numpy==1.26.4\n");
 }
 
+/// A partial clone lacks what is outside of its sparse checkout; libgit2 does not fetch it.
+#[test]
+fn a_partial_clone_fetches_what_it_lacks() {
+    let sandbox = project();
+    sandbox.write("far/b.py", "import numpy\n");
+    sandbox.git(&["add", "."]);
+    sandbox.git(&["commit", "-qm", "second"]);
+    sandbox.git(&["config", "uploadpack.allowFilter", "true"]);
+    sandbox.git(&["config", "uploadpack.allowAnySHA1InWant", "true"]);
+    let root = sandbox.root();
+    let clone = |name: &str| {
+        let address = format!("file://{}", root.display());
+        let path = root.with_file_name(name);
+        let to = path.to_str().unwrap().to_string();
+        let options = ["clone", "-q", "--filter=blob:none", "--sparse"];
+        sandbox.git(&[&options[..], &[address.as_str(), &to]].concat());
+        std::fs::copy(
+            root.join(".git/hooks/pre-commit"),
+            path.join(".git/hooks/pre-commit"),
+        )
+        .unwrap();
+        std::fs::write(path.join("a.py"), "import flask\n").unwrap();
+        to
+    };
+    let listed = |clone: &str, place: &[&str]| {
+        let program = env!("CARGO_BIN_EXE_git-agile");
+        let mut command = sandbox.command(program);
+        command.args(["requirements", "--print"]).args(place);
+        let output = command.current_dir(clone).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let wanted = "Flask\nnumpy==1.26.4\n";
+    let whole = clone("whole");
+    sandbox.git(&["-C", &whole, "commit", "-qam", "third"]);
+    assert_eq!(
+        sandbox.git(&["-C", &whole, "show", "HEAD:requirements.txt"]),
+        wanted
+    );
+    let work_tree = clone("work-tree");
+    assert_eq!(listed(&work_tree, &[]), wanted);
+    // Nothing is refused and nothing removed when the server is away.
+    let alone = clone("alone");
+    std::fs::rename(root.join(".git"), root.join("away")).unwrap();
+    assert_eq!(listed(&alone, &[]), format!("Flask\n{BOTH}"));
+    std::fs::rename(root.join("away"), root.join(".git")).unwrap();
+}
+
 /// A name need not be UTF-8.
 #[test]
 fn a_file_of_any_name_counts() {

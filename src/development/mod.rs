@@ -10,6 +10,7 @@ pub mod git;
 pub mod hooks;
 pub mod lock;
 pub mod pack;
+pub mod partial;
 pub mod plain_push;
 pub mod pre_commit;
 pub mod push;

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::cache::{self, Cache};
 use super::contents::{LfsFile, POINTER, lfs_folder};
 use super::lock::{is_stale, lock_name};
+use super::partial;
 use super::repository::Repository;
 use super::tracked::{self, Entry, Listing, Source};
 use crate::error::{Context as _, Error, Result};
@@ -76,6 +77,12 @@ impl Project {
             environment: Environment::default(),
             source,
         };
+        let declarations = project.listing.files.iter().filter(|entry| {
+            let fixed = ["agile.toml", "pyproject.toml", ".python-version"];
+            let declares = fixed.contains(&&*entry.path) || declared::may_declare(&entry.path);
+            declares && project.is_stored(repository.root(), entry)
+        });
+        partial::complete(repository, declarations);
         if let Some(text) = project.text(repository, "agile.toml")? {
             project.settings = Settings::from_agile_toml(&text)?;
             project.python = settings::environment_python(&text);
@@ -285,6 +292,8 @@ impl Project {
     /// Reads and scans files, and says of each whether what was read is its blob.
     fn scan_all(&self, repository: &Repository, entries: &[&Entry]) -> Result<Vec<(Scan, bool)>> {
         let root = repository.root();
+        let stored = entries.iter().filter(|entry| self.is_stored(root, entry));
+        partial::complete(repository, stored.copied());
         let lfs = lfs_folder(repository);
         let one = |git: &git2::Repository, entry: &Entry| {
             if !self.is_stored(root, entry) {
