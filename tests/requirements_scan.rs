@@ -19,6 +19,8 @@ struct Oracle<'s> {
     guarded: u32,
     /// What the file calls the checks that it imports, and whether each is that of type checkers.
     named: Vec<(String, bool)>,
+    /// What it calls `contextlib.suppress`.
+    suppress: Vec<String>,
     found: Vec<Import>,
 }
 
@@ -62,11 +64,30 @@ impl Oracle<'_> {
             check |= asked.0 || dotted || named.is_some_and(|(_, typing)| !typing);
             typing |= asked.1 || named.is_some_and(|(_, typing)| *typing);
         }
-        let negated = matches!(test, Expr::UnaryOp(op) if op.op == ruff_python_ast::UnaryOp::Not);
+        let negated = self.is_negated(test);
+        let alone = !matches!(test, Expr::BoolOp(_));
         match (check, typing) {
             (true, _) => (true, true),
-            (false, true) => (!negated, negated),
+            (false, true) => (!negated, negated && alone),
             _ => (false, false),
+        }
+    }
+
+    /// Whether a part of `test` is what no type checker meets: `not TYPE_CHECKING`, `TYPE_CHECKING is False`.
+    fn is_negated(&self, test: &Expr) -> bool {
+        let typing = |part: &Expr| {
+            let is_name = matches!(part, Expr::Name(_) | Expr::Attribute(_));
+            is_name && self.condition(part) == (true, false)
+        };
+        match test {
+            Expr::UnaryOp(op) if op.op == ruff_python_ast::UnaryOp::Not => typing(&op.operand),
+            Expr::Compare(test) => {
+                let is_false =
+                    |part: &Expr| matches!(part, Expr::BooleanLiteral(literal) if !literal.value);
+                typing(&test.left) && test.comparators.iter().any(is_false)
+            }
+            Expr::BoolOp(test) => test.values.iter().any(|part| self.is_negated(part)),
+            _ => false,
         }
     }
 
@@ -151,6 +172,9 @@ impl<'a> Visitor<'a> for Oracle<'_> {
                 let module = import.module.as_deref().filter(|_| import.level == 0);
                 for alias in &import.names {
                     let given = alias.asname.as_ref().unwrap_or(&alias.name);
+                    if module == Some("contextlib") && &*alias.name == "suppress" {
+                        self.suppress.push(given.to_string());
+                    }
                     self.name(module.unwrap_or_default(), &alias.name, given);
                 }
                 let names = import.names.iter().map(|alias| alias.name.to_string());
@@ -193,7 +217,7 @@ impl<'a> Visitor<'a> for Oracle<'_> {
                     .iter()
                     .flat_map(|item| words(&item.context_expr))
                     .collect();
-                let at = items.iter().position(|word| word == "suppress");
+                let at = items.iter().position(|word| self.suppress.contains(word));
                 let errors = [
                     "ImportError",
                     "ModuleNotFoundError",
@@ -249,6 +273,7 @@ fn expected(source: &str) -> Option<Vec<Import>> {
         source,
         guarded: 0,
         named: Vec::new(),
+        suppress: vec!["suppress".into()],
         found: Vec::new(),
     };
     parsed

@@ -315,7 +315,9 @@ impl<'s> Scanner<'s> {
                 caught: false,
                 end: None,
             },
-            (b"with" | b"async", _) if header::suppresses(self.source, self.at) => Block::With,
+            (b"with" | b"async", _) if header::suppresses(self.source, self.at, &self.checks) => {
+                Block::With
+            }
             (b"if", _) => match header::condition(self.source, self.at + 2, &self.checks) {
                 Some(branch) => Block::If {
                     guarded: branch.body,

@@ -38,6 +38,8 @@ pub(super) enum Check {
     Place,
     /// Whether a type checker reads the file.
     Typing,
+    /// No question: `contextlib.suppress`.
+    Suppress,
 }
 
 /// What the condition that begins at `at` guards; nothing when it is no guard. `named` are the names that the file
@@ -46,7 +48,9 @@ pub(super) fn condition(source: &[u8], at: usize, named: &[(&[u8], Check)]) -> O
     let mut typing = false;
     let mut check = false;
     let mut negated = false;
-    let mut first = true;
+    // The question stands alone, so that its `else` is the answer's opposite.
+    let mut alone = true;
+    let mut before: &[u8] = b"";
     for word in words(source, at) {
         let given = || named.iter().find(|(name, _)| *name == word);
         let found = match word {
@@ -54,10 +58,17 @@ pub(super) fn condition(source: &[u8], at: usize, named: &[(&[u8], Check)]) -> O
             b"name" if dotted(source, word, b"os.") => Some(Check::Place),
             _ => asks(word).or_else(|| Some(given()?.1)),
         };
-        negated = negated || first && word == b"not";
         check = check || found == Some(Check::Place);
-        typing = typing || found == Some(Check::Typing);
-        first = false;
+        if found == Some(Check::Typing) {
+            typing = true;
+            negated = negated || before == b"not";
+        }
+        // `TYPE_CHECKING is False`
+        negated = negated || word == b"False" && before == b"TYPE_CHECKING";
+        alone = alone && !matches!(word, b"and" | b"or");
+        if word != b"is" && !precedes_dot(source, word) {
+            before = word;
+        }
     }
     match (check, typing) {
         (true, _) => Some(Branch {
@@ -66,7 +77,7 @@ pub(super) fn condition(source: &[u8], at: usize, named: &[(&[u8], Check)]) -> O
         }),
         (false, true) => Some(Branch {
             body: !negated,
-            rest: negated,
+            rest: negated && alone,
         }),
         (false, false) => None,
     }
@@ -94,6 +105,7 @@ pub(super) fn asks(word: &[u8]) -> Option<Check> {
 pub(super) fn imported(module: &[u8], name: &[u8]) -> Option<Check> {
     match (module, name) {
         (b"platform", _) | (b"sys", b"version") | (b"os", b"name") => Some(Check::Place),
+        (b"contextlib", b"suppress") => Some(Check::Suppress),
         _ => asks(name),
     }
 }
@@ -108,6 +120,12 @@ fn availability(word: &[u8]) -> bool {
 fn dotted(source: &[u8], word: &[u8], prefix: &[u8]) -> bool {
     let at = word.as_ptr() as usize - source.as_ptr() as usize;
     source[..at].ends_with(prefix)
+}
+
+/// Whether a dot follows `word`, a piece of `source`.
+fn precedes_dot(source: &[u8], word: &[u8]) -> bool {
+    let end = word.as_ptr() as usize - source.as_ptr() as usize + word.len();
+    source.get(end) == Some(&b'.')
 }
 
 /// Whether the handler that begins at `at` catches a failed import.
@@ -125,12 +143,13 @@ pub(super) fn catches(source: &[u8], at: usize) -> bool {
     !named
 }
 
-/// Whether the `with` at `at` suppresses a failed import.
-pub(super) fn suppresses(source: &[u8], at: usize) -> bool {
+/// Whether the `with` at `at` suppresses a failed import; `named` as for [`condition`].
+pub(super) fn suppresses(source: &[u8], at: usize, named: &[(&[u8], Check)]) -> bool {
     let mut suppress = false;
     for word in words(source, at) {
         match word {
             b"suppress" => suppress = true,
+            _ if named.contains(&(word, Check::Suppress)) => suppress = true,
             b"ImportError" | b"ModuleNotFoundError" | b"Exception" | b"BaseException"
                 if suppress =>
             {

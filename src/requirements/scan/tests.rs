@@ -80,6 +80,24 @@ fn checks_are_known_by_the_names_that_a_file_gives_them() {
     let source =
         "from typing import TYPE_CHECKING as TC\nif not TC:\n    import a\nelse:\n    import b\n";
     assert_eq!(plain(source), ["typing", "a"]);
+    let source = "from contextlib import suppress as quiet\nwith quiet(ImportError):\n    import a\nif quiet:\n    import b\n";
+    assert_eq!(plain(source), ["contextlib", "b"]);
+}
+
+#[test]
+fn what_no_type_checker_reads_is_needed() {
+    for (condition, expected) in [
+        ("TYPE_CHECKING", &["b"][..]),
+        ("not TYPE_CHECKING", &["a"]),
+        ("not typing.TYPE_CHECKING", &["a"]),
+        ("TYPE_CHECKING is False", &["a"]),
+        ("t.TYPE_CHECKING == False", &["a"]),
+        ("x and not TYPE_CHECKING", &["a", "b"]),
+        ("not x and TYPE_CHECKING", &["b"]),
+    ] {
+        let source = format!("if {condition}:\n    import a\nelse:\n    import b\n");
+        assert_eq!(plain(&source), expected, "{condition}");
+    }
 }
 
 #[test]
