@@ -58,7 +58,7 @@ fn hold(count: u64, words: &[&str], most: usize, law: impl Fn(&[u8]) + Sync) {
     });
 }
 
-const PYTHON: [&str; 78] = [
+const PYTHON: [&str; 80] = [
     "import ",
     "from ",
     " import ",
@@ -136,6 +136,8 @@ const PYTHON: [&str; 78] = [
     "# coding: shift_jis\n",
     "# coding: gbk\n",
     "sys.path.append(",
+    "from sys import path\n",
+    "x + '/lib' '%s/{x}/lib'",
     "extend_path(",
 ];
 
@@ -251,6 +253,10 @@ fn other_formats_survive_everything() {
         "\"",
         "\\u0000",
         "\\ud800",
+        "\\udc00",
+        "NaN",
+        "-Infinity",
+        "\"%%time\\n%%bash\"",
     ];
     hold(runs(20_000) / 10, &notebook, 40, |text| {
         drop(scan_notebook(text))

@@ -3,15 +3,29 @@
 use memchr::memmem;
 
 /// Words of files that change `sys.path`, and of those that tell a packager where the packages lie.
-const CHANGES: [&[u8]; 8] = [
+const CHANGES: [&[u8]; 14] = [
     b"sys.path.insert",
     b"sys.path.append",
     b"sys.path.extend",
     b"sys.path +=",
+    b"sys.path+=",
     b"sys.path = ",
+    b"sys.path=",
+    b"sys.path[:0]",
+    b"sys.path[0:0]",
+    b"sys.path[1:1]",
+    b"sys.path[0] =",
     b"addsitedir",
     b"package_dir",
     b"find_packages(",
+];
+
+/// The same of files that import `path` from `sys`.
+const IMPORTED: [&[u8]; 4] = [
+    b"path.insert(",
+    b"path.append(",
+    b"path.extend(",
+    b"path[:0]",
 ];
 
 /// More texts than this are no list of folders.
@@ -20,7 +34,14 @@ const MANY: usize = 200;
 /// The short texts that look like paths in a file that changes `sys.path`, and those on the very lines. What a line
 /// names one after the other (`join(here, "..", "lib", "python")`) counts as one path too.
 pub(super) fn folders(source: &[u8]) -> (Vec<String>, Vec<String>) {
-    if !CHANGES.iter().any(|words| has(source, words)) {
+    let import = b"from sys import ";
+    let mut lines = source.split(|b| *b == b'\n');
+    let imported = has(source, import) && lines.any(|line| has(line, import) && has(line, b"path"));
+    let changes = |text: &[u8]| {
+        CHANGES.iter().any(|words| has(text, words))
+            || imported && IMPORTED.iter().any(|words| has(text, words))
+    };
+    if !changes(source) {
         return (Vec::new(), Vec::new());
     }
     let (mut found, mut exact) = (Vec::new(), Vec::new());
@@ -34,7 +55,7 @@ pub(super) fn folders(source: &[u8]) -> (Vec<String>, Vec<String>) {
         if joined.len() > 1 {
             texts.push(joined.join("/"));
         }
-        if CHANGES.iter().any(|words| has(line, words)) {
+        if changes(line) {
             exact.extend(texts.iter().cloned());
         }
         found.append(&mut texts);
@@ -71,14 +92,26 @@ fn texts(line: &[u8]) -> Vec<String> {
         let Some(end) = memchr::memchr(quote, rest) else {
             break;
         };
-        let text = &rest[..end];
+        let before = line[..line.len() - rest.len() - 1].trim_ascii_end();
+        let text = behind_folder(&rest[..end], before.ends_with(b"+"));
         let path = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'/');
-        if (1..=100).contains(&end) && text.iter().all(path) {
+        if (1..=100).contains(&text.len()) && text.iter().all(path) {
             found.push(String::from_utf8_lossy(text).into_owned());
         }
         rest = &rest[end + 1..];
     }
     found
+}
+
+/// The part of `text` that is below a folder which the program finds out: behind `{HERE}/`, `%s/`, or, when it is
+/// `added` to that, behind `/`.
+fn behind_folder(text: &[u8], added: bool) -> &[u8] {
+    let ends_field = |at: &usize| text[*at] == b'}' || text[..=*at].ends_with(b"%s");
+    match (0..text.len()).rev().find(ends_field) {
+        Some(at) => text[at + 1..].strip_prefix(b"/").unwrap_or_default(),
+        None if added => text.strip_prefix(b"/").unwrap_or(text),
+        None => text,
+    }
 }
 
 /// Whether an `__init__.py` does nothing but join a namespace.
@@ -101,6 +134,21 @@ mod tests {
         assert_eq!(found, ["..", "far", "lib", "lib/python", "python"]);
         assert_eq!(exact, ["lib", "lib/python", "python"]);
         assert_eq!(folders(b"# sys.path\nx = 'a'\n"), (vec![], vec![]));
+        for line in [
+            "sys.path.append(f\"{os.getcwd()}/lib\")",
+            "sys.path.append(os.getcwd() + '/lib')",
+            "sys.path.insert(0, '%s/lib' % HERE)",
+            "sys.path.append('{}/lib'.format(HERE))",
+            "sys.path[:0] = ['lib']",
+            "sys.path=['lib']+sys.path",
+            "sys.path = ['lib'] + sys.path",
+            "from sys import argv, path; path.append('lib')",
+        ] {
+            assert_eq!(folders(line.as_bytes()).1, ["lib"], "{line}");
+        }
+        let added = folders(b"sys.path.append(HERE + '/../lib')").1;
+        assert_eq!(added, ["../lib"]);
+        assert!(folders(b"path.append('lib')").1.is_empty());
     }
 
     #[test]
