@@ -9,6 +9,9 @@ use super::tables;
 /// The minor versions that the table of the standard library knows: 3.8 to 3.14.
 const KNOWN: std::ops::RangeInclusive<u64> = 8..=14;
 
+/// Modules that were distributions of their own before 3.7.
+const BACKPORTS: [&str; 2] = ["contextvars", "dataclasses"];
+
 /// Modules that only another interpreter than CPython has (PyPy, Pyodide, Jython), or only type checkers.
 const HOSTED: [&str; 7] = [
     "__pypy__",
@@ -32,7 +35,7 @@ impl Default for Pythons {
 
 impl Pythons {
     /// The one of `text` (`3.11`, `3.11.7`, `cpython-3.11`); nothing when that is no version of Python 3. A version
-    /// that the table does not know counts as the nearest that it does.
+    /// that the table does not know is looked up as the nearest that it does.
     pub fn exactly(text: &str) -> Option<Self> {
         let number = text
             .trim()
@@ -45,7 +48,7 @@ impl Pythons {
             .take_while(char::is_ascii_digit)
             .collect();
         let minor: u64 = minor.parse().ok()?;
-        (major == "3").then(|| Pythons(vec![minor.clamp(*KNOWN.start(), *KNOWN.end())]))
+        (major == "3").then(|| Pythons(vec![minor]))
     }
 
     /// Those that `requires-python` allows; nothing when it cannot be read or allows none that is known.
@@ -66,15 +69,20 @@ impl Pythons {
         if HOSTED.contains(&module) {
             return Some(Ok(()));
         }
+        if BACKPORTS.contains(&module) && self.0.iter().all(|minor| *minor < 7) {
+            return None;
+        }
         let span = tables::standard_library(module)?;
         // A module of Python 2 alone: what imports it is old code, and nothing that can be installed is meant.
         let Some((first, last)) = range(span) else {
             return Some(Ok(()));
         };
-        if self.0.iter().any(|minor| (first..=last).contains(minor)) {
+        let nearest = |minor: &u64| (*minor).clamp(*KNOWN.start(), *KNOWN.end());
+        let mut known = self.0.iter().map(nearest);
+        if known.any(|minor| (first..=last).contains(&minor)) {
             return Some(Ok(()));
         }
-        let least = self.0.first().copied().unwrap_or_default();
+        let least = self.0.first().map(nearest).unwrap_or_default();
         Some(Err(if least > last {
             format!("Python 3.{last} was the last with it in its standard library")
         } else {
@@ -122,6 +130,8 @@ mod tests {
                 "{version} {module}"
             );
         }
+        assert_eq!(has(&one("3.6"), "dataclasses"), None);
+        assert_eq!(has(&one("3.7"), "dataclasses"), Some(true));
         assert_eq!(has(&Pythons::default(), "tomllib"), Some(true));
         assert_eq!(has(&Pythons::default(), "numpy"), None);
         assert_eq!(Pythons::allowed(">=3.12"), Some(Pythons(vec![12, 13, 14])));
