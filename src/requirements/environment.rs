@@ -110,7 +110,8 @@ pub fn read(folders: &[PathBuf]) -> Environment {
             .iter()
             .flat_map(|path| distributions(path))
             .collect();
-        found.extend(conda::others(folder, &found));
+        let others = conda::others(folder, &mut found);
+        found.extend(others);
         let mut environment = Environment::new(found);
         environment.python = python_version(folder, &packages);
         environment.folder = Some(folder.clone());
@@ -191,10 +192,12 @@ fn read_dist_info(folder: &Path) -> Option<Installed> {
             .map(str::to_string)
             .collect();
     }
-    direct_url(
-        &mut found,
-        &text(&folder.join("direct_url.json")).unwrap_or_default(),
-    );
+    // What conda built it built from a file of its own: the index has the same.
+    let installer = text(&folder.join("INSTALLER")).unwrap_or_default();
+    if installer.trim() != "conda" {
+        let json = text(&folder.join("direct_url.json")).unwrap_or_default();
+        direct_url(&mut found, &json);
+    }
     // An editable install may leave no more than a line in a `.pth` file, or a finder.
     let files = found
         .modules
@@ -416,6 +419,7 @@ mod tests {
     fn what_conda_installed_is_known() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
+        let built = r#"{"url": "file:///home/conda/feedstock_root/x/work", "dir_info": {}}"#;
         write(
             root,
             &[
@@ -426,6 +430,34 @@ mod tests {
                 (
                     "lib/python3.10/site-packages/numpy-1.26.4.dist-info/RECORD",
                     "numpy/__init__.py,,\n",
+                ),
+                (
+                    "lib/python3.10/site-packages/numpy-1.26.4.dist-info/INSTALLER",
+                    "conda\n",
+                ),
+                (
+                    "lib/python3.10/site-packages/numpy-1.26.4.dist-info/direct_url.json",
+                    built,
+                ),
+                (
+                    "lib/python3.10/site-packages/scipy-1.11.4.dist-info/METADATA",
+                    "Name: scipy\nVersion: 1.11.4\n",
+                ),
+                (
+                    "lib/python3.10/site-packages/scipy-1.11.4.dist-info/direct_url.json",
+                    built,
+                ),
+                (
+                    "lib/python3.10/site-packages/mine-1.dist-info/METADATA",
+                    "Name: mine\nVersion: 1\n",
+                ),
+                (
+                    "lib/python3.10/site-packages/mine-1.dist-info/direct_url.json",
+                    built,
+                ),
+                (
+                    "conda-meta/scipy-1.11.4-0.json",
+                    r#"{"name": "scipy", "version": "1.11.4", "files": ["lib/python3.10/site-packages/scipy-1.11.4.dist-info/direct_url.json"]}"#,
                 ),
                 ("conda-meta/history", ""),
                 ("conda-meta/broken.json", "{"),
@@ -451,14 +483,19 @@ mod tests {
         assert_eq!(environment.python.as_deref(), Some("3.10.4"));
         let all: Vec<_> = environment
             .all()
-            .map(|found| (found.name.as_str(), found.version.as_str()))
+            .map(|found| {
+                let (name, version) = (found.name.as_str(), found.version.as_str());
+                (name, version, found.url.is_some())
+            })
             .collect();
         assert_eq!(
             all,
             [
-                ("numpy", "1.26.4"),
-                ("opencv-python", ""),
-                ("pysam", "0.22.0")
+                ("mine", "1", true),
+                ("numpy", "1.26.4", false),
+                ("opencv-python", "", false),
+                ("pysam", "0.22.0", false),
+                ("scipy", "1.11.4", false)
             ]
         );
     }

@@ -34,21 +34,23 @@ pub(super) fn python(folder: &Path) -> Option<String> {
     })
 }
 
-/// The distributions whose modules conda installed without the metadata that pip would leave. Conda's names and
+/// The distributions whose modules conda installed without the metadata that pip would leave; of the `known` ones
+/// what conda built them from is forgotten. Conda's names and
 /// versions are its own: the name is the one that a table has for the module, and the version counts only when the
 /// names are the same.
-pub(super) fn others(folder: &Path, known: &[Installed]) -> Vec<Installed> {
+pub(super) fn others(folder: &Path, known: &mut [Installed]) -> Vec<Installed> {
+    let read = |path: &std::path::PathBuf| serde_json::from_str::<Record>(&text(path)?).ok();
+    let records: Vec<Record> = entries(&folder.join("conda-meta"))
+        .par_iter()
+        .filter_map(read)
+        .collect();
+    forget_builds(&records, known);
     let provided: BTreeSet<&str> = known
         .iter()
         .flat_map(|found| &found.modules)
         .map(String::as_str)
         .collect();
     let names: BTreeSet<String> = known.iter().map(|found| normal(&found.name)).collect();
-    let read = |path: &std::path::PathBuf| serde_json::from_str::<Record>(&text(path)?).ok();
-    let records: Vec<Record> = entries(&folder.join("conda-meta"))
-        .par_iter()
-        .filter_map(read)
-        .collect();
     let mut found: Vec<Installed> = Vec::new();
     for record in records
         .iter()
@@ -78,6 +80,23 @@ pub(super) fn others(folder: &Path, known: &[Installed]) -> Vec<Installed> {
         }
     }
     found
+}
+
+/// The files that conda's own builds were made from are on no other machine, and the index has the same versions.
+fn forget_builds(records: &[Record], known: &mut [Installed]) {
+    let paths = records.iter().flat_map(|record| &record.files);
+    let built: BTreeSet<(String, &str)> = paths
+        .filter_map(|path| {
+            let folder = path.strip_suffix(".dist-info/direct_url.json")?;
+            let (name, version) = folder.rsplit('/').next()?.split_once('-')?;
+            Some((normal(name), version))
+        })
+        .collect();
+    for found in known {
+        if built.contains(&(normal(&found.name), &*found.version)) {
+            found.url.take_if(|url| url.starts_with("file:"));
+        }
+    }
 }
 
 fn modules(record: &Record) -> Vec<String> {
