@@ -93,17 +93,16 @@ pub fn edit(
         _ => false,
     });
     let local = has_index(document);
-    let names: Vec<String> = document
+    let listed: Vec<(String, Option<String>)> = document
         .requirements()
-        .map(|(_, r)| normal(&r.name))
+        .map(|(_, r)| (normal(&r.name), r.marker.clone()))
         .collect();
     document.respecify(|line, r| {
-        let once = names
-            .iter()
-            .filter(|name| **name == normal(&r.name))
-            .count()
-            == 1;
-        let version = find(&r.name)?.version.as_deref().filter(|_| once)?;
+        // Lines that differ by their markers are for other machines too.
+        let name = normal(&r.name);
+        let mut same = listed.iter().filter(|(other, _)| *other == name);
+        let here = same.all(|(_, marker)| *marker == r.marker);
+        let version = find(&r.name)?.version.as_deref().filter(|_| here)?;
         let from = line.text[r.spec.clone()].to_string();
         let to = respecified(&from, r, pin, version, local)?;
         changes.push(Change::Changed {
@@ -121,7 +120,10 @@ pub fn edit(
         .collect::<BTreeSet<_>>();
     for wanted in wanted {
         let name = normal(&wanted.name);
-        if names.contains(&name) || direct.contains(&name) || elsewhere.contains(&name) {
+        if listed.iter().any(|(other, _)| *other == name)
+            || direct.contains(&name)
+            || elsewhere.contains(&name)
+        {
             continue;
         }
         let version = wanted.version.as_deref();
@@ -228,6 +230,18 @@ mod tests {
             words,
             "-flask, numpy == 1.0 -> == 1.1, scipy >=1 -> ==1.5, +Requests==2.0"
         );
+    }
+
+    #[test]
+    fn lines_of_one_distribution_agree() {
+        let (text, _) = edited(
+            "numpy==1.0\nnumpy==1.0\nNumPy # x\n",
+            &[("numpy", "1.26.4")],
+            Pin::Exact,
+        );
+        assert_eq!(text, "numpy==1.26.4\nnumpy==1.26.4\nNumPy==1.26.4 # x\n");
+        let apart = "a==1; os_name == 'x'\na==2; os_name != 'x'\n";
+        assert_eq!(edited(apart, &[("a", "3")], Pin::Exact).0, apart);
     }
 
     #[test]
