@@ -285,12 +285,32 @@ fn other_formats_survive_everything() {
         name: "requests".into(),
         version: Some("2.0".into()),
     }];
-    hold(runs(20_000) / 10, &toml, 24, |text| {
-        let text = String::from_utf8_lossy(text);
-        if let Some((once, _)) = pyproject::edit(&text, &wanted, Pin::Exact, |_| false) {
+    let settles = |text: &str| {
+        if let Some((once, _)) = pyproject::edit(text, &wanted, Pin::Exact, |_| false) {
             let again = pyproject::edit(&once, &wanted, Pin::Exact, |_| false);
             assert_eq!(again.map(|(text, _)| text), Some(once));
         }
+    };
+    hold(runs(20_000) / 10, &toml, 24, |text| {
+        settles(&String::from_utf8_lossy(text));
+    });
+    let list = [
+        "'numpy>=1', ",
+        "\"requests<1\", ",
+        "\"Requests>2\"",
+        "'x>=1'",
+        ",",
+        "\n  ",
+        "\r\n",
+        " # c\n",
+        "# ,\r\n",
+        " ",
+        "'''y'''",
+        "1,",
+    ];
+    hold(runs(20_000) / 10, &list, 16, |text| {
+        let text = String::from_utf8_lossy(text);
+        settles(&format!("[project]\r\ndependencies = [{text}]\nx = 1\n"));
     });
     let declarations = [
         "install_requires",

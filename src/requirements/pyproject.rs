@@ -1,8 +1,9 @@
 //! `pyproject.toml` as a place of declarations (PEP 621, PEP 735).
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
-use toml_edit::{Array, DocumentMut, Item, Value};
+use toml_edit::{DocumentMut, Item, Value};
 
 use super::document::{Document, Kind};
 use super::edit::{Change, Wanted, edit as edit_document};
@@ -122,7 +123,7 @@ pub fn roots(text: &str) -> Vec<String> {
     found
 }
 
-/// Makes `[project] dependencies` list `wanted`, with its formatting kept. Versions that a person allows and that
+/// Makes `[project] dependencies` list `wanted`; every other byte stays. Versions that a person allows and that
 /// fit what is installed stay, whatever `pin` says; what optional dependencies and groups declare is not added.
 /// Nothing when the project declares no dependencies there.
 pub fn edit(
@@ -131,91 +132,146 @@ pub fn edit(
     pin: Pin,
     stays: impl Fn(&str) -> bool,
 ) -> Option<(String, Vec<Change>)> {
-    let mut document = text.parse::<DocumentMut>().ok()?;
+    let document = toml_edit::Document::parse(text).ok()?;
     let elsewhere: BTreeSet<String> = declared(text).iter().map(|name| normal(name)).collect();
-    let list = document
-        .get_mut("project")?
-        .get_mut("dependencies")?
-        .as_array_mut()?;
-    let before: Vec<String> = list
-        .iter()
-        .filter_map(|value| value.as_str().map(str::to_string))
-        .collect();
+    let list = document.get("project")?.get("dependencies")?.as_array()?;
+    let spans: Vec<Range<usize>> = list.iter().map(Value::span).collect::<Option<_>>()?;
+    let before: Vec<&str> = list.iter().map(one_line).collect::<Option<_>>()?;
     let mut lines = Document::parse(&before.join("\n"));
     // An exact pin is for requirements.txt; here a range that fits is what a person wants.
     let lenient = if pin == Pin::Exact { Pin::Minimum } else { pin };
     let mut changes = edit_document(&mut lines, wanted, lenient, &elsewhere, stays);
     for change in &mut changes {
         if let Change::Removed { line, .. } | Change::Changed { line, .. } = change {
-            *line = line_of(
-                text,
-                before
-                    .get((*line as usize).wrapping_sub(1))
-                    .map_or("", String::as_str),
-            );
+            let above = |span: &Range<usize>| text[..span.start].matches('\n').count();
+            let above = index(*line).and_then(|at| spans.get(at)).map_or(0, above);
+            *line = u32::try_from(above + 1).unwrap_or(1);
         }
     }
     if changes.is_empty() {
         return Some((text.into(), changes));
     }
-    let after = lines.render();
-    replace(list, &before, &after.lines().collect::<Vec<_>>());
-    Some((document.to_string(), changes))
-}
-
-/// The line of `text` that holds `element`.
-fn line_of(text: &str, element: &str) -> u32 {
-    let at = text.lines().position(|line| line.contains(element));
-    u32::try_from(at.unwrap_or(0) + 1).unwrap_or(1)
-}
-
-/// The text in front of an element: its first line, when there are several, belongs to the element before, whose
-/// comment it holds.
-fn split(prefix: &str) -> (&str, &str) {
-    prefix
-        .find('\n')
-        .map_or(("", prefix), |at| prefix.split_at(at))
-}
-
-/// Brings `list` from `before` to `after`; elements that stay keep what stands around them.
-fn replace(list: &mut Array, before: &[String], after: &[&str]) {
-    let prefix = |value: &Value| {
-        value
-            .decor()
-            .prefix()
-            .and_then(|p| p.as_str())
-            .unwrap_or_default()
-            .to_string()
-    };
-    let mut fronts: Vec<String> = list.iter().map(prefix).collect();
-    fronts.push(list.trailing().as_str().unwrap_or_default().to_string());
-    let indent = fronts
-        .first()
-        .and_then(|front| front.rfind('\n').map(|at| front[at..].to_string()));
-    let indent = indent.unwrap_or_else(|| " ".into());
-    let old: Vec<Value> = list.iter().cloned().collect();
+    let elements = lines.lines().iter().map(|line| {
+        let at = index(line.number);
+        let like = at.or(Some(0)).and_then(|at| spans.get(at));
+        let like = like.map_or("", |span| &text[span.clone()]);
+        let same = at.is_some_and(|at| before.get(at) == Some(&line.text.as_str()));
+        let element = if same {
+            like.into()
+        } else {
+            quoted(like, &line.text)
+        };
+        (at, element)
+    });
     let comma = list.trailing_comma();
-    // What the first element's line begins with belongs to the bracket.
-    let mut tail = split(&fronts[0]).0.to_string();
-    list.clear();
-    for text in after {
-        let at = before
-            .iter()
-            .position(|other| other == text)
-            .filter(|at| *at < old.len());
-        let lead = at.map_or(indent.as_str(), |at| split(&fronts[at]).1);
-        let lead = if list.is_empty() && !lead.contains('\n') {
-            ""
+    Some((
+        replace(text, list.span()?, &spans, elements, comma),
+        changes,
+    ))
+}
+
+/// The text of an element that can stand as a line of requirements.
+fn one_line(value: &Value) -> Option<&str> {
+    let odd = |c: char| c.is_control() || c == '\\';
+    value
+        .as_str()
+        .filter(|text| !text.trim().is_empty() && !text.contains(odd))
+}
+
+/// The element that was read as line `number`; none for a new one.
+fn index(number: u32) -> Option<usize> {
+    usize::try_from(number).ok()?.checked_sub(1)
+}
+
+/// `text` as a TOML string, with the quotes that `like` has.
+fn quoted(like: &str, text: &str) -> String {
+    if like.starts_with('\'') && !text.contains('\'') {
+        format!("'{text}'")
+    } else {
+        format!("\"{}\"", text.replace('"', "\\\""))
+    }
+}
+
+/// What stands between two elements, without the comma: the end of the one's line, and what is in front of the
+/// other.
+fn split(gap: &str) -> (String, &str) {
+    let mut comment = false;
+    let comma = gap.bytes().position(|b| {
+        comment = b == b'#' || comment && b != b'\n';
+        b == b',' && !comment
+    });
+    let (own, rest) = match comma {
+        Some(at) => (&gap[..at], &gap[at + 1..]),
+        None => ("", gap),
+    };
+    let (end, lead) = rest.split_at(line_end(rest.find('\n'), rest).unwrap_or(0));
+    (format!("{own}{end}"), lead)
+}
+
+/// Where the line ends whose `\n` is at `newline` of `text`.
+fn line_end(newline: Option<usize>, text: &str) -> Option<usize> {
+    newline.map(|at| at - usize::from(text[..at].ends_with('\r')))
+}
+
+/// `lead` as its lines above the last, which are comments, and the last one.
+fn last_line(lead: &str) -> (&str, &str) {
+    lead.split_at(line_end(lead.rfind('\n'), lead).unwrap_or(0))
+}
+
+/// Gives the array at `whole` in `text`, whose elements are at `spans`, other `elements`: of each the number of the
+/// old one in whose place it stands, and its text. Comments stay, but for those on the lines of removed elements.
+fn replace(
+    text: &str,
+    whole: Range<usize>,
+    spans: &[Range<usize>],
+    elements: impl Iterator<Item = (Option<usize>, String)>,
+    comma: bool,
+) -> String {
+    let close = whole.end - 1;
+    let ends = [whole.start + 1].into_iter();
+    let ends = ends.chain(spans.iter().map(|span| span.end));
+    let starts = spans.iter().map(|span| span.start).chain([close]);
+    let gaps: Vec<(String, &str)> = ends
+        .zip(starts)
+        .map(|(end, start)| split(&text[end..start]))
+        .collect();
+    let eol = if text.contains("\r\n") { "\r\n" } else { "\n" };
+    // A comment must not swallow what follows it.
+    let closed = |gap: String| match last_line(&gap).1.contains('#') {
+        true => gap + eol,
+        false => gap,
+    };
+    let removed = |range: Range<usize>| -> String {
+        let leads = gaps.get(range).unwrap_or_default().iter();
+        leads.map(|(_, lead)| last_line(lead).0).collect()
+    };
+    let first = last_line(gaps[0].1).1;
+    let indent = if first.contains('\n') { first } else { " " };
+    let mut out = text[..=whole.start].to_string();
+    let mut gap = gaps[0].0.clone();
+    let (mut count, mut next) = (0, 0);
+    for (at, element) in elements {
+        if let Some(at) = at {
+            gap.push_str(&removed(next..at));
+            next = at + 1;
+        }
+        let lead = at.map_or(indent, |at| gaps[at].1);
+        let lead = if count == 0 && !lead.contains('\n') {
+            first
         } else {
             lead
         };
-        let value = at.map_or_else(|| Value::from(*text), |at| old[at].clone());
-        list.push_formatted(value.decorated(format!("{tail}{lead}"), ""));
-        tail = at.map_or("", |at| split(&fronts[at + 1]).0).to_string();
+        out.push_str(if count > 0 { "," } else { "" });
+        out.push_str(&closed(gap + lead));
+        out.push_str(&element);
+        gap = at.map_or_else(String::new, |at| gaps[at + 1].0.clone());
+        count += 1;
     }
-    let trailing = fronts.last().map_or("", |front| split(front).1);
-    list.set_trailing(format!("{tail}{trailing}"));
-    list.set_trailing_comma(comma);
+    out.push_str(if comma && count > 0 { "," } else { "" });
+    gap.push_str(&removed(next..spans.len()));
+    out.push_str(&closed(gap + gaps[spans.len()].1));
+    out.push_str(&text[close..]);
+    out
 }
 
 fn strings(list: &Item) -> Vec<String> {
@@ -256,8 +312,8 @@ mod tests {
         let one = "[project]\r\ndependencies = [\"numpy\"]\r\n";
         let (new, _) = edit(one, &wanted, Pin::None, |_| false).unwrap();
         assert_eq!(
-            new.replace("\r\n", "\n"),
-            "[project]\ndependencies = [\"numpy\", \"requests\"]\n"
+            new,
+            "[project]\r\ndependencies = [\"numpy\", \"requests\"]\r\n"
         );
         assert_eq!(
             edit(
@@ -268,6 +324,48 @@ mod tests {
             ),
             None
         );
+    }
+
+    #[test]
+    fn comments_stay_with_their_elements() {
+        let wanted = ["numpy", "zope"].map(|name| Wanted {
+            name: name.into(),
+            version: Some("1.26.4".into()),
+        });
+        for (old, new) in [
+            (
+                "[ # open\n  # keep below 2: ABI\n  'numpy<1.20', # see 12\n  # web\n  \"flask\", # gone\n  # end\n]",
+                "[ # open\n  # keep below 2: ABI\n  'numpy>=1.26.4', # see 12\n  'zope>=1.26.4',\n  # web\n  # end\n]",
+            ),
+            (
+                "[\n\t\"NumPy<1.20\", # a\n\t\"numpy<1.20\" # b\n]",
+                "[\n\t\"NumPy>=1.26.4\", # a\n\t\"numpy>=1.26.4\", # b\n\t\"zope>=1.26.4\"\n]",
+            ),
+            (
+                "[\n# a\n'flask', 'numpy>1' ]",
+                "[\n# a\n'numpy>1',\n'zope>=1.26.4' ]",
+            ),
+            (
+                "['numpy>1', # a\n'zope>1' # b\n , 'flask']",
+                "['numpy>1', # a\n'zope>1' # b\n ]",
+            ),
+            (
+                "['numpy>1; os_name == \"x\"', 'zope<1; os_name == \"x\"']",
+                "['numpy>1; os_name == \"x\"', 'zope>=1.26.4; os_name == \"x\"']",
+            ),
+            ("[]", "[\"numpy>=1.26.4\", \"zope>=1.26.4\"]"),
+        ] {
+            for (from, to) in [("", ""), ("\n", "\r\n")] {
+                let text = |list: &str| {
+                    let text = format!(
+                        "\u{feff}[project]\nname='numpy'\ndependencies = {list} # c\n[tool]\nx =  1\n"
+                    );
+                    text.replace(from, to)
+                };
+                let (found, changes) = edit(&text(old), &wanted, Pin::Exact, |_| false).unwrap();
+                assert_eq!(found, text(new), "{changes:?}");
+            }
+        }
     }
 
     #[test]
