@@ -180,6 +180,26 @@ fn development_has_a_file_of_its_own_when_named() {
 }
 
 #[test]
+fn what_an_included_file_lists_is_there() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a.py", "import numpy, scipy, pandas\n");
+    sandbox.write(
+        "agile.toml",
+        "[requirements]\nfile = \"requirements/dev.txt\"\n",
+    );
+    let text = "-r ../base.txt\n-r ./more.txt\n-r ../../out.txt\npandas\n";
+    sandbox.write("requirements/dev.txt", text);
+    sandbox.write("base.txt", "numpy==1.0\n-r requirements/dev.txt\n");
+    sandbox.write("requirements/more.txt", "scipy @ https://h/scipy.whl\n");
+    sandbox.git(&["add", "."]);
+    sandbox.git(&["commit", "-qm", "first"]);
+    for more in [&[][..], &["--staged"], &["--commit", "HEAD"]] {
+        let said = sandbox.agile(&[&["requirements", "--print"], more].concat());
+        assert_eq!(said.success(), text, "{more:?}");
+    }
+}
+
+#[test]
 fn the_lock_is_made_by_uv() {
     let sandbox = project();
     let bin = sandbox.root().join("../bin");

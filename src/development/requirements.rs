@@ -1,6 +1,6 @@
 //! The requirements of a repository: reads what the decision depends on, and nothing more.
 
-use std::path::Path;
+use std::path::{Component, Path};
 use std::sync::Arc;
 
 use git2::Oid;
@@ -392,26 +392,30 @@ pub fn outdated(repository: &Repository, commit: Oid) -> Result<Vec<Outdated>> {
     Ok(wrong.collect())
 }
 
-/// The paths that the `-r` lines of the file `path` name, from the top of the repository.
+/// The paths that the `-r` lines of the file `path` name, from the top of the repository; by their components alone,
+/// for a commit has no links to follow. One that leads out of it is nobody's.
 fn includes(path: &str, text: &str) -> Vec<String> {
     let folder = Path::new(path).parent().unwrap_or(Path::new(""));
     let document = document::Document::parse(text);
     let lines = document.lines().iter();
+    let inside = |value: &str| {
+        let mut parts = Vec::new();
+        for part in folder.join(value).components() {
+            match part {
+                Component::CurDir => {}
+                Component::ParentDir => drop(parts.pop()?),
+                Component::Normal(name) => parts.push(name.to_string_lossy().into_owned()),
+                _ => return None,
+            }
+        }
+        Some(parts.join("/"))
+    };
     lines
         .filter_map(|line| match &line.kind {
             document::Kind::Option(name, value)
                 if matches!(name.as_str(), "-r" | "--requirement") =>
             {
-                let joined = folder.join(value);
-                let parts = joined
-                    .components()
-                    .filter(|c| !matches!(c, std::path::Component::CurDir));
-                Some(
-                    parts
-                        .map(|c| c.as_os_str().to_string_lossy())
-                        .collect::<Vec<_>>()
-                        .join("/"),
-                )
+                inside(value)
             }
             _ => None,
         })

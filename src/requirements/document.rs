@@ -59,6 +59,17 @@ pub struct Requirement {
     pub hashed: bool,
 }
 
+impl Line {
+    /// The name of the distribution that it asks for.
+    pub fn name(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Requirement(requirement) => Some(&requirement.name),
+            Kind::Direct(name) => name.as_deref(),
+            _ => None,
+        }
+    }
+}
+
 impl Document {
     /// Reads a file; never fails, since every line that cannot be read is kept as [`Kind::Unreadable`].
     pub fn parse(text: &str) -> Self {

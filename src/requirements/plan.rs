@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::document::{Document, Kind};
+use super::document::{Document, Kind, Line};
 use super::edit::{Change, Wanted, edit};
 use super::environment::Environment;
 use super::name::normal;
@@ -88,15 +88,16 @@ pub fn plan(input: &Input) -> Plan {
     );
     let document = Document::parse(input.requirements.unwrap_or_default());
     let development = Document::parse(input.development.unwrap_or_default());
-    let elsewhere = elsewhere(input.included);
+    let included = input.included.iter();
+    let included: Vec<_> = included.map(|(_, text)| Document::parse(text)).collect();
+    let elsewhere = || included.iter().flat_map(Document::lines);
     let (mut declared, hinted) = hints(input.files);
     declared.extend(input.hints.iter().cloned());
-    declared.extend(elsewhere.iter().cloned());
     declared.extend(super::pyproject::declared(toml));
     let mut own = own(input);
-    own.retain(|name| !elsewhere.contains(name));
     let mut direct = Vec::new();
-    for line in document.lines().iter().chain(development.lines()) {
+    let lines = document.lines().iter().chain(development.lines());
+    for line in elsewhere().chain(lines) {
         match &line.kind {
             Kind::Requirement(requirement) => {
                 own.remove(&normal(&requirement.name));
@@ -123,6 +124,7 @@ pub fn plan(input: &Input) -> Plan {
         needs,
         ..Plan::default()
     };
+    let elsewhere = elsewhere().filter_map(Line::name).map(normal).collect();
     plan.main(input, document, &elsewhere);
     plan.development(input, development);
     plan.pyproject(input);
@@ -183,17 +185,6 @@ fn hints(files: &[File]) -> (Vec<String>, BTreeMap<String, String>) {
         }
     }
     (names, elsewhere)
-}
-
-/// The normal names that the included files declare.
-fn elsewhere(included: &[(String, String)]) -> BTreeSet<String> {
-    let documents = included.iter().map(|(_, text)| Document::parse(text));
-    documents
-        .flat_map(|document| {
-            let names = document.requirements().map(|(_, r)| normal(&r.name));
-            names.collect::<Vec<_>>()
-        })
-        .collect()
 }
 
 impl Plan {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use toml_edit::{DocumentMut, Item, Value};
 
-use super::document::{Document, Kind};
+use super::document::Document;
 use super::edit::{Change, Wanted, edit as edit_document};
 use super::name::normal;
 use super::settings::Pin;
@@ -283,11 +283,8 @@ fn strings(list: &Item) -> Vec<String> {
 
 /// The name of a requirement in a list.
 fn name(text: &str) -> Option<String> {
-    match &Document::parse(text).lines().first()?.kind {
-        Kind::Requirement(requirement) => Some(requirement.name.clone()),
-        Kind::Direct(name) => name.clone(),
-        _ => None,
-    }
+    let document = Document::parse(text);
+    document.lines().first()?.name().map(str::to_string)
 }
 
 #[cfg(test)]
