@@ -9,9 +9,14 @@ use std::ops::Range;
 use self::line::{classify, without_secrets};
 use super::name;
 
+/// The byte order mark, as some editors begin a file.
+const MARK: &str = "\u{feff}";
+
 /// A requirements file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
+    /// The byte order mark in front of the first line, or nothing.
+    mark: &'static str,
     lines: Vec<Line>,
     /// What ends a line here.
     eol: &'static str,
@@ -73,6 +78,10 @@ impl Line {
 impl Document {
     /// Reads a file; never fails, since every line that cannot be read is kept as [`Kind::Unreadable`].
     pub fn parse(text: &str) -> Self {
+        let (mark, text) = match text.strip_prefix(MARK) {
+            Some(text) => (MARK, text),
+            None => ("", text),
+        };
         let eol = match text.find('\n') {
             Some(at) if text[..at].ends_with('\r') => "\r\n",
             _ => "\n",
@@ -104,7 +113,12 @@ impl Document {
             line.kind = classify(&line.text);
         }
         let ended = lines.last().is_none_or(|line| !line.eol.is_empty());
-        Document { lines, eol, ended }
+        Document {
+            mark,
+            lines,
+            eol,
+            ended,
+        }
     }
 
     /// The lines in their order.
@@ -213,7 +227,7 @@ impl Document {
 
     /// The text of the file.
     pub fn render(&self) -> String {
-        let mut out = String::new();
+        let mut out = String::from(self.mark);
         for (at, line) in self.lines.iter().enumerate() {
             out.push_str(&line.text);
             let last = at + 1 == self.lines.len();
@@ -322,5 +336,23 @@ mod tests {
         let mut empty = Document::parse("");
         empty.insert("a");
         assert_eq!(empty.render(), "a\n");
+    }
+
+    #[test]
+    fn a_byte_order_mark_stays_in_front() {
+        for (text, expected) in [
+            ("\u{feff}b==1\n", "\u{feff}a\nb==2\n"),
+            ("\u{feff}# why\n", "\u{feff}# why\na\n"),
+            ("\u{feff}", "\u{feff}a\n"),
+        ] {
+            let mut document = Document::parse(text);
+            document.respecify(|_, _| Some("==2".into()));
+            document.insert("a");
+            assert_eq!(document.render(), expected);
+        }
+        assert_eq!(
+            Document::parse("\u{feff}-r a.txt").lines()[0].text,
+            "-r a.txt"
+        );
     }
 }

@@ -22,7 +22,7 @@ fn comment_at(text: &str) -> usize {
 }
 
 pub(super) fn classify(text: &str) -> Kind {
-    let body = text[..comment_at(text)].trim_start_matches('\u{feff}');
+    let body = &text[..comment_at(text)];
     let flat = body.replace("\\\r\n", " ").replace("\\\n", " ");
     let flat = flat.trim();
     if flat.is_empty() {
