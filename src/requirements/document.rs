@@ -275,6 +275,14 @@ mod tests {
             ("git+https://github.com/openai/CLIP.git", Some("CLIP")),
             ("clip @ git+https://h/x", Some("clip")),
             ("./wheels/foo-1.0-py3-none-any.whl", Some("foo")),
+            ("https://h/x/numpy-1.26.4.zip", Some("numpy")),
+            (
+                "./dist/scikit-learn-1.3.2.tar.gz#sha256=0",
+                Some("scikit-learn"),
+            ),
+            ("scipy-1.11.4.TAR.BZ2", Some("scipy")),
+            ("file:///x/ruamel.yaml-0.18.tgz", Some("ruamel.yaml")),
+            ("https://github.com/o/r/archive/main.zip", None),
             ("-e .", None),
         ] {
             assert_eq!(

@@ -65,18 +65,14 @@ fn requirement(text: &str) -> Result<Kind, Option<String>> {
         }
         at
     };
-    let start = skip(if text.starts_with('\u{feff}') { 3 } else { 0 });
+    let start = skip(0);
     let part = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     let stop = start + bytes[start..end].iter().take_while(|b| part(b)).count();
     let name = &text[start..stop];
     if matches!(bytes.get(stop), Some(b':' | b'/' | b'+')) || name.starts_with('.') {
         return Err(None);
     }
-    let lower = name.to_ascii_lowercase();
-    if [".whl", ".zip", ".tar.gz", ".tar.bz2"]
-        .iter()
-        .any(|ending| lower.ends_with(ending))
-    {
+    if stem(name).is_some() {
         return Err(None);
     }
     if !name::is_valid(name) {
@@ -151,9 +147,35 @@ fn direct_name(url: &str) -> Option<String> {
     let last = path.rsplit('/').next()?;
     let last = last.split('@').next()?;
     let last = last.strip_suffix(".git").unwrap_or(last);
-    let last = match last.strip_suffix(".whl") {
-        Some(wheel) => wheel.split('-').next()?,
-        None => last,
+    match stem(last) {
+        Some(stem) => archived(stem),
+        None => name::is_valid(last).then(|| last.into()),
+    }
+}
+
+/// The name of an archive without its ending; nothing for what pip takes for no archive.
+fn stem(file: &str) -> Option<&str> {
+    let endings = [
+        ".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tar.xz", ".txz", ".tar",
+    ];
+    let without = |ending: &&str| {
+        let at = file.len().checked_sub(ending.len())?;
+        let ends = file.get(at..)?.eq_ignore_ascii_case(ending);
+        ends.then(|| &file[..at])
     };
-    name::is_valid(last).then(|| last.into())
+    endings.iter().find_map(without)
+}
+
+/// The distribution in an archive: `NAME-VERSION`, of a wheel with tags behind it (the packaging specifications "Source
+/// distribution format" and "Binary distribution format"). Older names have dashes of their own.
+fn archived(stem: &str) -> Option<String> {
+    let is_version = |part: &str| part.parse::<pep440_rs::Version>().is_ok();
+    let mut dashes = stem.match_indices('-').map(|(at, _)| at);
+    let end = dashes.find(|at| {
+        let version = stem[at + 1..].split('-').next();
+        version.is_some_and(is_version)
+    })?;
+    Some(&stem[..end])
+        .filter(|name| name::is_valid(name))
+        .map(str::to_string)
 }
