@@ -64,9 +64,12 @@ pub fn specifier(pin: Pin, version: &str, local: bool) -> String {
     let public = version.split('+').next().unwrap_or(version);
     match pin {
         Pin::Exact => format!("=={}", if local { version } else { public }),
-        // `~=` needs two parts (PEP 440).
-        Pin::Compatible if public.contains('.') => format!("~={public}"),
-        Pin::Compatible | Pin::Minimum => format!(">={public}"),
+        // `~=` needs a series, which is a release of two parts (PEP 440): `2024.post1` has one.
+        Pin::Compatible => {
+            let parts = public.parse().map_or(0, |v: Version| v.release().len());
+            format!("{}{public}", if parts > 1 { "~=" } else { "==" })
+        }
+        Pin::Minimum => format!(">={public}"),
         Pin::None => String::new(),
     }
 }
@@ -253,7 +256,9 @@ mod tests {
             ("a==2.0+cu1", "2.1+cu121", Pin::Exact, "a==2.1+cu121"),
             ("a==1.*", "1.2", Pin::Exact, "a==1.2"),
             ("a>=1,<3", "2", Pin::Minimum, "a>=1,<3"),
-            ("a>=3", "2", Pin::Compatible, "a>=2"),
+            ("a>=3", "2", Pin::Compatible, "a==2"),
+            ("a", "2024.post1", Pin::Compatible, "a==2024.post1"),
+            ("a<2", "2024.1.post1", Pin::Compatible, "a~=2024.1.post1"),
             ("a", "2.5", Pin::Compatible, "a~=2.5"),
             ("a>=1", "2", Pin::None, "a>=1"),
             ("a>=1", "", Pin::Exact, "a>=1"),

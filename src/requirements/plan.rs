@@ -298,7 +298,8 @@ impl Plan {
 
 fn wanted(name: &str, environment: &Environment) -> Wanted {
     let version = environment.get(name).map(|found| found.version.clone());
-    let version = version.filter(|version| !version.is_empty());
+    // Conda's versions need not be Python's.
+    let version = version.filter(|version| version.parse::<pep440_rs::Version>().is_ok());
     Wanted {
         name: name.into(),
         version,
