@@ -200,6 +200,28 @@ fn what_an_included_file_lists_is_there() {
 }
 
 #[test]
+fn a_stranger_of_the_imports_name_is_replaced() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a.py", "import sklearn, yaml, ansible, zq_nobody\n");
+    sandbox.write(
+        "requirements.txt",
+        "ansible==9\nsklearn==0.0 # wrong\nzq-some\n",
+    );
+    sandbox.write(
+        "pyproject.toml",
+        "[project]\nname = \"x\"\ndependencies = [\"yaml>1\"]\n",
+    );
+    sandbox.git(&["add", "."]);
+    sandbox.agile(&["requirements"]).success();
+    assert_eq!(
+        sandbox.read("requirements.txt"),
+        "ansible==9\nPyYAML\nscikit-learn\nzq-some\n"
+    );
+    let list = "dependencies = [\"ansible\", \"PyYAML\", \"scikit-learn\"]\n";
+    assert!(sandbox.read("pyproject.toml").ends_with(list));
+}
+
+#[test]
 fn the_lock_is_made_by_uv() {
     let sandbox = project();
     let bin = sandbox.root().join("../bin");

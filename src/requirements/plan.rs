@@ -307,7 +307,8 @@ fn wanted(name: &str, environment: &Environment) -> Wanted {
 }
 
 /// Whether nothing says which modules the distribution `name` provides: it may be what an import that nothing
-/// provides needs.
+/// provides needs. One that is called as the import that another is known to provide is known for a stranger.
 fn is_unknown(name: &str, environment: &Environment) -> bool {
-    environment.get(name).is_none() && !tables::is_provider(name)
+    let known = || tables::is_provider(name) || !tables::row(name).providers.is_empty();
+    environment.get(name).is_none() && !known()
 }

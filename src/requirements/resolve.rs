@@ -220,14 +220,17 @@ impl<'r> Resolver<'r> {
         }
     }
 
-    /// A distribution that the project declares: of the module's own name, or one that a table knows.
+    /// A distribution that the project declares: one that a table knows, or of the module's own name where no table
+    /// knows one. Else it is a stranger: the index's `sklearn` is not what `import sklearn` means.
     fn declared<'m>(&self, module: &'m str) -> Option<(&'m str, Answer)> {
         prefixes(module).find_map(|prefix| {
             let own = normal(&prefix.replace('.', "-"));
             let row = self.row(prefix);
             let known = row.providers.iter().map(|name| normal(name));
-            let name = known.chain([own]).find(|name| {
-                self.direct.contains(name) || row.trap.is_none() && self.declared.contains_key(name)
+            let candidates = known.map(|name| (name, true));
+            let own = (own, row.trap.is_none() && row.providers.is_empty());
+            let (name, _) = candidates.chain([own]).find(|(name, meant)| {
+                self.direct.contains(name) || *meant && self.declared.contains_key(name)
             })?;
             let name = self.declared.get(&name).cloned().unwrap_or(name);
             Some((prefix, Answer::Distribution(name)))
@@ -349,6 +352,27 @@ mod tests {
         assert_eq!(
             answers("zq_unknown", &["zq-unknown"], &[], &[]),
             ["zq-unknown"]
+        );
+        for (module, stranger, right) in [
+            ("sklearn", "sklearn", "scikit-learn"),
+            ("PIL", "pil", "Pillow"),
+            ("yaml", "YAML", "PyYAML"),
+            ("cv2", "cv2", "opencv-python"),
+            ("skimage.io", "skimage", "scikit-image"),
+            ("serial", "serial", "pyserial"),
+            ("dotenv", "dotenv", "python-dotenv"),
+            ("fitz", "fitz", "PyMuPDF"),
+        ] {
+            assert_eq!(answers(module, &[stranger], &[], &[]), [right]);
+            assert_eq!(answers(module, &[stranger, right], &[], &[]), [right]);
+            let there = [(stranger, &[module][..])];
+            assert_eq!(answers(module, &[stranger], &[], &there), [stranger]);
+            let direct = answers(module, &[], &[stranger], &[]);
+            assert_eq!(direct, [stranger.to_lowercase()]);
+        }
+        assert_eq!(
+            answers("Levenshtein", &["python-Levenshtein"], &[], &[]),
+            ["python-Levenshtein"]
         );
     }
 }
