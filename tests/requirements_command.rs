@@ -222,6 +222,42 @@ fn a_stranger_of_the_imports_name_is_replaced() {
 }
 
 #[test]
+fn an_editable_install_from_elsewhere_is_said() {
+    let sandbox = Sandbox::new();
+    let packages = ".venv/lib/python3.11/site-packages";
+    let outside = sandbox.root().with_file_name("mine");
+    let inside = sandbox.root().join("my libs/own");
+    for (name, folder) in [("zq_mine", &outside), ("zq_own", &inside)] {
+        std::fs::create_dir_all(folder.join(name)).unwrap();
+        std::fs::write(folder.join(name).join("__init__.py"), "").unwrap();
+        sandbox.install(name, "1", &[]);
+        let url = format!("file://{}", folder.display()).replace(' ', "%20");
+        sandbox.write(
+            &format!("{packages}/{name}-1.dist-info/direct_url.json"),
+            format!(r#"{{"url": "{url}", "dir_info": {{"editable": true}}}}"#),
+        );
+    }
+    sandbox.write("a.py", "import zq_own\nimport zq_mine\n");
+    sandbox.git(&["add", "a.py"]);
+    let said = sandbox.agile(&["requirements", "--check"]);
+    assert_eq!(said.status, Some(1), "{said:?}");
+    let words = format!(
+        "a.py:2: unresolved: nothing provides `zq_mine`: it was installed from {}, which servers do not have; push",
+        outside.display()
+    );
+    assert!(said.err.contains(&words), "{}", said.err);
+    assert!(!said.err.contains("zq_own"), "{}", said.err);
+    sandbox.git(&["commit", "-qm", "first"]);
+    sandbox.git(&["worktree", "add", "-q", "../linked"]);
+    let program = env!("CARGO_BIN_EXE_git-agile");
+    let linked = sandbox.root().with_file_name("linked");
+    let mut command = sandbox.command(program);
+    command.args(["requirements"]).current_dir(linked);
+    let said = requirements_support::Said::from(command.output().unwrap());
+    assert!(!said.err.contains("zq_own"), "{}", said.err);
+}
+
+#[test]
 fn the_lock_is_made_by_uv() {
     let sandbox = project();
     let bin = sandbox.root().join("../bin");

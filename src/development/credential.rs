@@ -11,6 +11,7 @@ use super::git;
 use super::push::{git_host, remote_url, without_password};
 use super::repository::Repository;
 use crate::error::{Context as _, Error, Result};
+use crate::model::percent;
 
 /// The variable that holds a token for the git host.
 pub const TOKEN: &str = "GIT_AGILE_TOKEN";
@@ -109,24 +110,11 @@ fn user_information(url: &str) -> (Option<String>, Option<String>) {
     let Some((information, _)) = authority.rsplit_once('@') else {
         return (None, None);
     };
-    let meant = |text: &str| Some(decoded(text)).filter(|text| !text.is_empty());
+    let meant = |text: &str| Some(percent::decoded(text)).filter(|text| !text.is_empty());
     match information.split_once(':') {
         Some((user, password)) => (meant(user), meant(password)),
         None => (meant(information), None),
     }
-}
-
-fn decoded(text: &str) -> String {
-    let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
-    while let [first, tail @ ..] = rest {
-        let code = (*first == b'%')
-            .then(|| tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok()))
-            .flatten()
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        bytes.push(code.unwrap_or(*first));
-        rest = if code.is_some() { &tail[2..] } else { tail };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// What the credential helpers of this person know for `url` (git-credential(1)).

@@ -3,6 +3,7 @@
 pub mod config;
 pub mod names;
 pub mod nonce;
+pub mod percent;
 pub mod run;
 pub mod shell;
 pub mod slurm;

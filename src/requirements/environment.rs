@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::name::normal;
+use crate::model::percent;
 
 /// One installed distribution.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub struct Installed {
     pub requires_python: Option<String>,
     /// Where it was installed from, when that was not an index: a requirement's text behind `@`.
     pub url: Option<String>,
-    /// The folder of an editable install.
+    /// The folder of an editable install, in the project's work trees.
     pub editable: Option<String>,
 }
 
@@ -87,21 +88,44 @@ impl Environment {
     }
 }
 
-/// Where the environment of the project at `root` may be, best first: the one that is active (`VIRTUAL_ENV`), the
-/// project's own, an active conda environment other than the base one.
-pub fn candidates(root: &Path, variable: impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
+/// Where the environment of a project may be, best first.
+#[derive(Clone, Debug, Default)]
+pub struct Candidates {
+    folders: Vec<PathBuf>,
+    /// The work trees of the project.
+    roots: Vec<PathBuf>,
+}
+
+impl Candidates {
+    /// Adds folders at the top of another work tree of the project.
+    pub fn extend(&mut self, folders: impl IntoIterator<Item = PathBuf>) {
+        for folder in folders {
+            self.roots.extend(folder.parent().map(Path::to_path_buf));
+            self.folders.push(folder);
+        }
+    }
+}
+
+/// Where the environment of the project at `root` may be: the one that is active (`VIRTUAL_ENV`), the project's
+/// own, an active conda environment other than the base one.
+pub fn candidates(root: &Path, variable: impl Fn(&str) -> Option<String>) -> Candidates {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
     let mut found: Vec<PathBuf> = set("VIRTUAL_ENV").map(PathBuf::from).into_iter().collect();
     found.extend([root.join(".venv"), root.join("venv"), root.join("env")]);
     if set("CONDA_DEFAULT_ENV").is_some_and(|name| name != "base") {
         found.extend(set("CONDA_PREFIX").map(PathBuf::from));
     }
-    found
+    Candidates {
+        folders: found,
+        roots: vec![root.to_path_buf()],
+    }
 }
 
-/// Reads the first of `folders` that is an environment. What cannot be read is left out.
-pub fn read(folders: &[PathBuf]) -> Environment {
-    for folder in folders {
+/// Reads the first of the `candidates` that is an environment. What cannot be read is left out.
+pub fn read(candidates: &Candidates) -> Environment {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.into());
+    let roots: Vec<_> = candidates.roots.iter().map(|root| real(root)).collect();
+    for folder in &candidates.folders {
         let packages = site_packages(folder);
         if packages.is_empty() {
             continue;
@@ -112,6 +136,16 @@ pub fn read(folders: &[PathBuf]) -> Environment {
             .collect();
         let others = conda::others(folder, &mut found);
         found.extend(others);
+        for one in &mut found {
+            let outside = |folder: &mut String| {
+                let folder = real(Path::new(folder));
+                !roots.iter().any(|root| folder.starts_with(root))
+            };
+            // Nobody but this machine has that.
+            if let Some(folder) = one.editable.take_if(outside) {
+                one.url = Some(format!("file://{folder}"));
+            }
+        }
         let mut environment = Environment::new(found);
         environment.python = python_version(folder, &packages);
         environment.folder = Some(folder.clone());
@@ -356,7 +390,8 @@ fn direct_url(found: &mut Installed, json: &str) {
         return;
     };
     if value["dir_info"]["editable"] == true {
-        found.editable = Some(url.strip_prefix("file://").unwrap_or(&url).into());
+        let folder = url.strip_prefix("file://").unwrap_or(&url);
+        found.editable = Some(percent::decoded(folder));
     } else if let Some(vcs) = text(&value["vcs_info"]["vcs"]) {
         let commit = text(&value["vcs_info"]["commit_id"]).map(|id| format!("@{id}"));
         found.url = Some(format!("{vcs}+{url}{}", commit.unwrap_or_default()));
@@ -402,9 +437,9 @@ mod tests {
         assert_eq!(found.url.as_deref(), Some("git+https://h/x.git@abc"));
         direct_url(
             &mut found,
-            r#"{"url": "file:///p", "dir_info": {"editable": true}}"#,
+            r#"{"url": "file:///p%20q", "dir_info": {"editable": true}}"#,
         );
-        assert_eq!(found.editable.as_deref(), Some("/p"));
+        assert_eq!(found.editable.as_deref(), Some("/p q"));
     }
 
     fn write(folder: &Path, files: &[(&str, &str)]) {
@@ -479,7 +514,10 @@ mod tests {
                 ),
             ],
         );
-        let environment = read(&[root.to_path_buf()]);
+        let environment = read(&Candidates {
+            folders: vec![root.to_path_buf()],
+            roots: Vec::new(),
+        });
         assert_eq!(environment.python.as_deref(), Some("3.10.4"));
         let all: Vec<_> = environment
             .all()
@@ -562,7 +600,10 @@ mod tests {
                 (&format!("{packages}/space/part/__init__.py"), ""),
             ],
         );
-        let environment = read(&[root.to_path_buf()]);
+        let environment = read(&Candidates {
+            folders: vec![root.to_path_buf()],
+            roots: vec![root.join("hatch"), root.join("tools")],
+        });
         let all: Vec<_> = environment
             .all()
             .map(|found| {
@@ -570,16 +611,17 @@ mod tests {
                     found.name.as_str(),
                     found.modules.join(" "),
                     found.editable.is_some(),
+                    found.url.is_some(),
                 )
             })
             .collect();
         assert_eq!(
             all,
             [
-                ("finds", "finds".into(), true),
-                ("hatched", "hatched".into(), true),
-                ("linked", "linked".into(), true),
-                ("part", "space.part".into(), false),
+                ("finds", "finds".into(), true, false),
+                ("hatched", "hatched".into(), true, false),
+                ("linked", "linked".into(), false, true),
+                ("part", "space.part".into(), false, false),
             ]
         );
     }

@@ -187,13 +187,16 @@ impl<'r> Resolver<'r> {
         if self.direct.contains(&name) || self.declared.contains_key(&name) {
             return Answer::Distribution(self.spelling(&found.name));
         }
+        let name = &found.name;
         match (&found.editable, &found.url) {
             (Some(_), _) => Answer::Nobody,
-            (None, Some(url)) => Answer::Nothing(format!(
-                "it was installed from {url}; add the line `{} @ {url}`",
-                found.name
-            )),
-            (None, None) => Answer::Distribution(self.spelling(&found.name)),
+            (None, Some(url)) => Answer::Nothing(match url.strip_prefix("file://") {
+                Some(path) => format!(
+                    "it was installed from {path}, which servers do not have; push it to a git host and add the line `{name} @ git+https://…`"
+                ),
+                None => format!("it was installed from {url}; add the line `{name} @ {url}`"),
+            }),
+            (None, None) => Answer::Distribution(self.spelling(name)),
         }
     }
 
