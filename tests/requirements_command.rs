@@ -258,6 +258,30 @@ fn an_editable_install_from_elsewhere_is_said() {
 }
 
 #[test]
+fn a_file_with_hashes_is_left_alone() {
+    let sandbox = project();
+    sandbox.install("numpy", "1.26.4", &["numpy"]);
+    sandbox.write("a.py", "import requests, numpy\n");
+    let text = "# top\nidna==3.4 \\\n    --hash=sha256:00\n    # via requests\nrequests==2.0 --hash=sha256:01\n";
+    sandbox.write("requirements.txt", text);
+    let said = sandbox.agile(&["requirements"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert_eq!(sandbox.read("requirements.txt"), text);
+    let words = "requirements.txt:2: numpy==1.26.4 is missing, and beside lines with a hash";
+    assert!(said.err.contains(words), "{}", said.err);
+    assert!(said.err.contains("--generate-hashes"), "{}", said.err);
+    let said = sandbox.agile(&["requirements", "--check"]);
+    assert_eq!((said.status, &*said.out), (Some(1), ""));
+    assert!(
+        said.err.contains("requirements.txt:2: hashes: numpy"),
+        "{}",
+        said.err
+    );
+    sandbox.write("a.py", "import requests\n");
+    assert_eq!(sandbox.agile(&["requirements", "--check"]).status, Some(0));
+}
+
+#[test]
 fn the_lock_is_made_by_uv() {
     let sandbox = project();
     let bin = sandbox.root().join("../bin");

@@ -73,6 +73,13 @@ impl Line {
             _ => None,
         }
     }
+
+    /// Whether it belongs to the requirement above: pip-compile writes `    # via` there, and more behind it.
+    fn is_note(&self) -> bool {
+        let text = self.text.trim_start();
+        let noted = text.starts_with("# via") || text.starts_with("#   ");
+        noted && text.len() < self.text.len()
+    }
 }
 
 impl Document {
@@ -164,9 +171,20 @@ impl Document {
             .collect()
     }
 
-    /// Removes the lines for which `unwanted` holds.
+    /// The first line with a hash, or that asks for them: pip then wants one for every requirement.
+    pub fn hashed(&self) -> Option<&Line> {
+        let asks = |text: &str| text.contains("--hash") || text.contains("--require-hashes");
+        let mut lines = self.lines.iter();
+        lines.find(|line| line.kind != Kind::Comment && asks(&line.text))
+    }
+
+    /// Removes the lines for which `unwanted` holds, with the notes behind them.
     pub fn remove(&mut self, mut unwanted: impl FnMut(&Line) -> bool) {
-        self.lines.retain(|line| !unwanted(line));
+        let mut gone = false;
+        self.lines.retain(|line| {
+            gone = unwanted(line) || gone && line.is_note();
+            !gone
+        });
     }
 
     /// Gives each requirement the specifiers that `spec` says, where it says some.
@@ -183,7 +201,7 @@ impl Document {
     }
 
     /// Adds the requirement `text` where a person would: in its place when the names are sorted, else behind the
-    /// last requirement.
+    /// last requirement and its notes.
     pub fn insert(&mut self, text: &str) {
         let kind = classify(text);
         let Kind::Requirement(new) = &kind else {
@@ -201,7 +219,10 @@ impl Document {
         let before = places.iter().find(|(_, other)| sorted && *other > key);
         let at = match (before, places.last()) {
             (Some((at, _)), _) => *at,
-            (None, Some((at, _))) => at + 1,
+            (None, Some((at, _))) => {
+                let behind = &self.lines[at + 1..];
+                at + 1 + behind.iter().take_while(|line| line.is_note()).count()
+            }
             (None, None) => self.lines.len(),
         };
         // Behind a backslash that ends the file the new line would continue it.
@@ -319,6 +340,19 @@ mod tests {
         let expected =
             "# top\r\n-r base.txt\r\n\r\nclick==8\r\nnumpy\\\r\n ==2.0\r\nrequests==2\r\n-e .";
         assert_eq!(document.render(), expected);
+    }
+
+    #[test]
+    fn notes_stay_with_their_requirements() {
+        let text = "a==1\n    # via\n    #   -r x.in\n    #   b\nb==1\n  # mine\nc==1\n    # via b\n# end\n";
+        let mut document = Document::parse(text);
+        document.insert("a2");
+        document.insert("d");
+        document.remove(|line| matches!(line.name(), Some("a" | "b")));
+        assert_eq!(
+            document.render(),
+            "a2\n  # mine\nc==1\n    # via b\nd\n# end\n"
+        );
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub enum Code {
     StaleLock,
     /// A version that the default index does not have is installed.
     LocalVersion,
+    /// The file has hashes, and what is missing in it needs one too.
+    Hashes,
 }
 
 impl Code {
@@ -54,6 +56,7 @@ impl Code {
             Code::Broken => "broken",
             Code::StaleLock => "stale-lock",
             Code::LocalVersion => "local-version",
+            Code::Hashes => "hashes",
         }
     }
 
@@ -83,6 +86,7 @@ pub fn findings(plan: &Plan, input: &Input) -> Vec<Finding> {
         changes(plan, target, &mut found);
         if !target.is_toml() {
             unreadable(target, &mut found);
+            unhashed(target, &mut found);
         }
     }
     unresolved(plan, &mut found);
@@ -158,6 +162,22 @@ fn unreadable(target: &Target, found: &mut Vec<Finding>) {
             });
         }
     }
+}
+
+fn unhashed(target: &Target, found: &mut Vec<Finding>) {
+    if target.unhashed.is_empty() {
+        return;
+    }
+    let old = Document::parse(target.old.as_deref().unwrap_or_default());
+    found.push(Finding {
+        code: Code::Hashes,
+        place: at(&target.path, old.hashed().map_or(1, |line| line.number)),
+        message: format!(
+            "{} is missing, and beside lines with a hash pip refuses one without",
+            target.unhashed.join(", ")
+        ),
+        mend: "make the file anew with pip-compile or uv pip compile, and --generate-hashes; or take the hashes out of it, then git agile requirements --lock".into(),
+    });
 }
 
 fn unresolved(plan: &Plan, found: &mut Vec<Finding>) {

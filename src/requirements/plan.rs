@@ -52,6 +52,8 @@ pub struct Target {
     pub new: String,
     /// The changes.
     pub changes: Vec<Change>,
+    /// The lines that are missing and cannot be added, for pip wants their hashes.
+    pub unhashed: Vec<String>,
 }
 
 impl Target {
@@ -64,6 +66,22 @@ impl Target {
     pub fn is_changed(&self) -> bool {
         self.old.as_deref().unwrap_or_default() != self.new
     }
+
+    /// Takes the changes back where the file has hashes: a line without one makes pip refuse all of them, and what
+    /// nothing imports may be what another line needs.
+    fn unless_hashed(mut self) -> Self {
+        let old = self.old.as_deref().unwrap_or_default();
+        if Document::parse(old).hashed().is_some() {
+            self.new = old.into();
+            let changes = self.changes.drain(..);
+            let missing = changes.filter_map(|change| match change {
+                Change::Added { text, .. } => Some(text),
+                _ => None,
+            });
+            self.unhashed = missing.collect();
+        }
+        self
+    }
 }
 
 /// The decision.
@@ -73,8 +91,6 @@ pub struct Plan {
     pub needs: Needs,
     /// The files as they should be.
     pub targets: Vec<Target>,
-    /// Distributions that are listed without a version, because none is installed.
-    pub unpinned: Vec<String>,
 }
 
 /// Decides what the requirements of a project are.
@@ -214,20 +230,14 @@ impl Plan {
             .collect();
         let stays = self.stays(input.environment);
         let changes = edit(&mut document, &wanted, input.settings.pin, elsewhere, stays);
-        for change in &changes {
-            if let Change::Added { text, .. } = change
-                && !text.contains('=')
-                && input.settings.pin != super::Pin::None
-            {
-                self.unpinned.push(text.clone());
-            }
-        }
-        self.targets.push(Target {
+        let target = Target {
             path: input.settings.file.clone(),
             old: input.requirements.map(str::to_string),
             new: document.render(),
             changes,
-        });
+            unhashed: Vec::new(),
+        };
+        self.targets.push(target.unless_hashed());
     }
 
     /// Whether only tests and documentation import the distribution `name`.
@@ -263,6 +273,7 @@ impl Plan {
                 old: Some(old.into()),
                 new,
                 changes,
+                unhashed: Vec::new(),
             });
         }
     }
@@ -287,12 +298,14 @@ impl Plan {
             &BTreeSet::new(),
             |_| true,
         );
-        self.targets.push(Target {
+        let target = Target {
             path: path.clone(),
             old: input.development.map(str::to_string),
             new: document.render(),
             changes,
-        });
+            unhashed: Vec::new(),
+        };
+        self.targets.push(target.unless_hashed());
     }
 }
 
