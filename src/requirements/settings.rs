@@ -12,11 +12,11 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// The file that is kept up to date, relative to the top of the repository.
-    #[serde(deserialize_with = "inside")]
+    /// The file that is kept up to date, relative to the top of the repository; its name ends with `.txt` or `.in`.
+    #[serde(deserialize_with = "file")]
     pub file: String,
     /// A file of its own for what only tests and documentation import; without one they are not listed.
-    #[serde(deserialize_with = "maybe_inside")]
+    #[serde(deserialize_with = "dev_file")]
     pub dev_file: Option<String>,
     /// Files that do not count, in gitignore syntax.
     pub exclude: Vec<String>,
@@ -112,21 +112,26 @@ impl Settings {
             #[serde(default)]
             requirements: Settings,
         }
-        toml::from_str::<File>(text)
-            .map(|file| file.requirements)
-            .map_err(|error| {
-                let line = error
-                    .span()
-                    .map_or(1, |span| 1 + count_lines(text, span.start));
-                let message = error
-                    .message()
-                    .lines()
-                    .next()
-                    .unwrap_or_default()
-                    .to_string();
-                Error::config(format!("agile.toml:{line}: {message}"))
-                    .hint("mend the [requirements] table, or commit with --no-verify")
-            })
+        let wrong = |at: usize, message: &str| {
+            let line = 1 + count_lines(text, at);
+            Error::config(format!("agile.toml:{line}: {message}"))
+                .hint("mend the [requirements] table, or commit with --no-verify")
+        };
+        let file = toml::from_str::<File>(text).map_err(|error| {
+            let message = error.message().lines().next().unwrap_or_default();
+            wrong(error.span().map_or(0, |span| span.start), message)
+        })?;
+        let settings = file.requirements;
+        // As paths: `a//b` is `a/b`.
+        let both = settings.dev_file.as_ref().map(Path::new);
+        if both == Some(Path::new(&settings.file)) {
+            let at = text.find("dev_file").unwrap_or(0);
+            return Err(wrong(
+                at,
+                "`dev_file` and `file` name the same file: give each a file of its own",
+            ));
+        }
+        Ok(settings)
     }
 }
 
@@ -156,23 +161,25 @@ fn is_inside(path: &str) -> bool {
         })
 }
 
-fn checked<E: serde::de::Error>(path: String) -> Result<String, E> {
-    if is_inside(&path) {
-        Ok(path)
+/// A list of requirements, and no other file that would be written over.
+fn checked<E: serde::de::Error>(key: &str, path: String) -> Result<String, E> {
+    let wrong = if !is_inside(&path) {
+        "must be a relative path inside the repository"
+    } else if !path.ends_with(".txt") && !path.ends_with(".in") {
+        "must name a list of requirements, which ends with .txt or .in"
     } else {
-        Err(E::custom(format!(
-            "`{path}` must be a relative path inside the repository"
-        )))
-    }
+        return Ok(path);
+    };
+    Err(E::custom(format!("`{key}` {wrong}, and `{path}` does not")))
 }
 
-fn inside<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
-    String::deserialize(value).and_then(checked)
+fn file<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
+    String::deserialize(value).and_then(|path| checked("file", path))
 }
 
-fn maybe_inside<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
+fn dev_file<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
     Option::<String>::deserialize(value)?
-        .map(checked)
+        .map(|path| checked("dev_file", path))
         .transpose()
 }
 
@@ -235,6 +242,21 @@ mod tests {
             ("[requirements]\nkeep = [\"-e .\"]\n", "agile.toml:2: "),
             ("[requirements]\nfile = \".git/config\"\n", "agile.toml:2: "),
             ("[requirements\n", "agile.toml:1: "),
+            (
+                "[requirements]\nfile = \"environment.yml\"\n",
+                "agile.toml:2: `file` must name a list of requirements, which ends with .txt or .in, and",
+            ),
+            (
+                "[requirements]\ndev_file = \"a.py\"\n",
+                "agile.toml:2: `dev_file` must name a list",
+            ),
+            ("[requirements]\nfile = \"setup.cfg\"\n", "agile.toml:2: "),
+            ("[requirements]\nfile = \"Pipfile\"\n", "agile.toml:2: "),
+            ("[requirements]\nfile = \"agile.toml\"\n", "agile.toml:2: "),
+            (
+                "[requirements]\nfile = \"a/b.txt\"\ndev_file = \"a//b.txt\"\n",
+                "agile.toml:3: `dev_file` and `file` name the same file",
+            ),
         ] {
             let error = Settings::from_agile_toml(text).unwrap_err();
             assert!(error.message.starts_with(said), "{text}: {error}");
