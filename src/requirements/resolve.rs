@@ -256,7 +256,14 @@ impl<'r> Resolver<'r> {
                 .iter()
                 .find(|name| self.environment.get(name).is_some());
             let name = installed.or(providers.first())?;
-            Some((prefix, Answer::Distribution(name.clone().into_owned())))
+            let answer = match installed {
+                None if row.ambiguous => Answer::Nothing(format!(
+                    "it may be {}, which are different projects",
+                    providers.join(" or ")
+                )),
+                _ => Answer::Distribution(name.clone().into_owned()),
+            };
+            Some((prefix, answer))
         })
     }
 }
@@ -345,6 +352,27 @@ mod tests {
             answers("cv2", &[], &[], &[("opencv-python-headless", &["cv2"])]),
             ["opencv-python-headless"]
         );
+    }
+
+    #[test]
+    fn what_may_be_either_is_decided_by_what_is_there() {
+        let either =
+            "Nothing(\"it may be fireworks-ai or FireWorks, which are different projects\")";
+        assert_eq!(answers("fireworks", &[], &[], &[]), [either]);
+        assert_eq!(
+            answers("fireworks:LaunchPad", &["FireWorks"], &[], &[]),
+            ["FireWorks"]
+        );
+        let there = [("fireworks-ai", &["fireworks"][..])];
+        assert_eq!(answers("fireworks", &[], &[], &there), ["fireworks-ai"]);
+        assert_eq!(
+            answers("acme:specs,wrappers", &[], &[], &[]),
+            ["dm-acme"; 2]
+        );
+        assert_eq!(answers("acme:client", &[], &[], &[]), ["acme"]);
+        assert!(answers("acme", &[], &[], &[])[0].starts_with("Nothing"));
+        assert!(answers("maya.cmds", &[], &[], &[])[0].starts_with("Nothing"));
+        assert_eq!(answers("maya", &[], &[], &[]), ["maya"]);
     }
 
     #[test]

@@ -67,6 +67,8 @@ pub struct Row {
     pub trap: Option<&'static str>,
     /// The distributions that provide it, best first; empty when no table knows one.
     pub providers: Vec<Cow<'static, str>>,
+    /// They are different projects, none of them more likely than another: the names begin with `|`.
+    pub ambiguous: bool,
 }
 
 /// What the tables say of the import name `module`, dotted or not.
@@ -80,6 +82,7 @@ pub fn row(module: &str) -> Row {
     Row {
         trap,
         providers: providers.unwrap_or_default(),
+        ambiguous: known.is_some_and(|names| names.starts_with('|')),
     }
 }
 
