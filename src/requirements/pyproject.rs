@@ -125,7 +125,7 @@ pub fn roots(text: &str) -> Vec<String> {
 
 /// Makes `[project] dependencies` list `wanted`; every other byte stays. Versions that a person allows and that
 /// fit what is installed stay, whatever `pin` says; what optional dependencies and groups declare is not added.
-/// Nothing when the project declares no dependencies there.
+/// Nothing when the project declares no dependencies there, or one that cannot stand in a line.
 pub fn edit(
     text: &str,
     wanted: &[Wanted],
