@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use toml_edit::{DocumentMut, Item, Value};
+use toml_edit::{Document as Toml, Item, Value};
 
 use super::document::Document;
 use super::edit::{Change, Wanted, edit as edit_document};
@@ -13,7 +13,7 @@ use super::settings::Pin;
 /// The names of the distributions that the text of a `pyproject.toml` declares: dependencies, optional ones, and
 /// groups. Nothing when it is not TOML.
 pub fn declared(text: &str) -> Vec<String> {
-    let Ok(document) = text.parse::<DocumentMut>() else {
+    let Ok(document) = Toml::parse(text) else {
         return Vec::new();
     };
     let project = document.get("project");
@@ -58,7 +58,7 @@ fn poetry(tool: &Item) -> Vec<String> {
 
 /// The names in the text of a Pipfile.
 pub fn pipfile(text: &str) -> Vec<String> {
-    let Ok(document) = text.parse::<DocumentMut>() else {
+    let Ok(document) = Toml::parse(text) else {
         return Vec::new();
     };
     let tables = ["packages", "dev-packages"].map(|key| document.get(key));
@@ -74,14 +74,14 @@ pub fn pipfile(text: &str) -> Vec<String> {
 
 /// The `requires-python` of the project.
 pub fn requires_python(text: &str) -> Option<String> {
-    let document = text.parse::<DocumentMut>().ok()?;
+    let document = Toml::parse(text).ok()?;
     let value = document.get("project")?.get("requires-python")?;
     value.as_str().map(str::to_string)
 }
 
 /// The name of the project's own distribution.
 pub fn own(text: &str) -> Option<String> {
-    let document = text.parse::<DocumentMut>().ok()?;
+    let document = Toml::parse(text).ok()?;
     let poetry = || document.get("tool")?.get("poetry")?.get("name");
     let standard = || document.get("project")?.get("name");
     let name = standard().or_else(poetry)?;
@@ -90,7 +90,7 @@ pub fn own(text: &str) -> Option<String> {
 
 /// The folders in which the packages lie, as setuptools, Poetry, PDM, Hatch and maturin are told.
 pub fn roots(text: &str) -> Vec<String> {
-    let Ok(document) = text.parse::<DocumentMut>() else {
+    let Ok(document) = Toml::parse(text) else {
         return Vec::new();
     };
     let at = |path: &[&str]| {
@@ -132,7 +132,7 @@ pub fn edit(
     pin: Pin,
     stays: impl Fn(&str) -> bool,
 ) -> Option<(String, Vec<Change>)> {
-    let document = toml_edit::Document::parse(text).ok()?;
+    let document = Toml::parse(text).ok()?;
     let elsewhere: BTreeSet<String> = declared(text).iter().map(|name| normal(name)).collect();
     let list = document.get("project")?.get("dependencies")?.as_array()?;
     let spans: Vec<Range<usize>> = list.iter().map(Value::span).collect::<Option<_>>()?;

@@ -113,7 +113,7 @@ pub(crate) fn nearest<'a>(
 
 /// The line, counted from 1, on which `text` sets the dotted `key` or its innermost parent that it has.
 pub(super) fn line_of(text: &str, key: &str) -> Option<usize> {
-    let document = text.parse::<toml_edit::Document<String>>().ok()?;
+    let document = toml_edit::Document::parse(text).ok()?;
     let mut item = document.as_item();
     let mut span = None;
     for part in key.split('.') {
