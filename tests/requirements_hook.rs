@@ -132,6 +132,46 @@ fn an_unstaged_edit_of_the_file_survives() {
 }
 
 #[test]
+fn what_a_commit_does_not_change_is_said() {
+    let sandbox = project();
+    // A notebook in the middle of a merge: what it imports is not known.
+    sandbox.write("n.ipynb", "<<<<<<< HEAD\n{}\n=======\n");
+    sandbox.write("a.py", "import numpy\n");
+    sandbox.git(&["add", "."]);
+    let said = sandbox.try_git(&["commit", "-qm", "second"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    let words = "warning: n.ipynb: is not a notebook";
+    assert!(said.err.contains(words), "{}", said.err);
+    assert!(
+        said.err.contains("nothing is taken for unused"),
+        "{}",
+        said.err
+    );
+    assert_eq!(committed(&sandbox), BOTH);
+    sandbox.git(&["rm", "-q", "--cached", "n.ipynb"]);
+
+    // Beside hashes pip takes no line without one.
+    sandbox.write("a.py", "import numpy, requests\n");
+    let hashed = "requests==2.31.0 --hash=sha256:00\n";
+    sandbox.write("requirements.txt", hashed);
+    sandbox.git(&["add", "a.py", "requirements.txt"]);
+    let said = sandbox.try_git(&["commit", "-qm", "third"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    let words = "warning: requirements.txt:1: numpy==1.26.4 is missing";
+    assert!(said.err.contains(words), "{}", said.err);
+    assert!(
+        said.err.contains("hint: make the file anew"),
+        "{}",
+        said.err
+    );
+    assert_eq!(committed(&sandbox), hashed);
+    sandbox.write("agile.toml", "[requirements]\nhook = \"check\"\n");
+    sandbox.git(&["add", "agile.toml"]);
+    let said = sandbox.try_git(&["commit", "-qm", "fourth"]);
+    assert_eq!(said.status, Some(1), "{said:?}");
+}
+
+#[test]
 fn nothing_staged_changes_nothing() {
     let sandbox = project();
     sandbox.write("a.py", "import numpy\n");

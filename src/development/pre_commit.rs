@@ -16,6 +16,7 @@ use crate::cli::Context;
 use crate::error::{Context as _, Error, Result};
 use crate::requirements::Hook;
 use crate::requirements::document::Document;
+use crate::requirements::findings::unhashed;
 use crate::requirements::needs::Class;
 use crate::requirements::plan::{Plan, Target};
 
@@ -41,11 +42,22 @@ pub fn pre_commit(ctx: &Context) -> Result<()> {
         .iter()
         .filter(|target| target.is_changed())
         .collect();
+    let unhashed = plan.targets.iter().find_map(unhashed);
     if project.settings.hook == Hook::Check {
-        return match changed.first() {
-            Some(target) => Err(refuse(target)),
-            None => Ok(()),
+        return match (changed.first(), unhashed) {
+            (Some(target), _) => Err(refuse(target)),
+            (None, Some(found)) => Err(Error::new(
+                crate::error::Kind::Check,
+                format!("{}: {}", found.place, found.message),
+            )
+            .hint(found.mend)),
+            (None, None) => Ok(()),
         };
+    }
+    if let Some(found) = unhashed {
+        ctx.output
+            .warn(&format!("{}: {}", found.place, found.message));
+        ctx.output.hint(&found.mend);
     }
     for target in &changed {
         ensure_untouched(&repository, &project, target)?;
@@ -167,6 +179,14 @@ fn is_ignored(repository: &Repository, project: &Project) -> bool {
 const MANY: usize = 3;
 
 fn warn(ctx: &Context, plan: &Plan) {
+    let problems = plan.needs.problems.iter();
+    let unread = problems.filter(|(path, _)| plan.needs.unread.contains(path));
+    for (path, problem) in unread.take(MANY) {
+        ctx.output.warn(&crate::terminal::clean(&format!(
+            "{path}: {}, so nothing is taken for unused",
+            problem.message
+        )));
+    }
     let unresolved = plan.needs.unresolved.iter();
     let required: Vec<_> = unresolved
         .filter(|one| one.used.class == Class::Required)

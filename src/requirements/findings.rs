@@ -86,7 +86,7 @@ pub fn findings(plan: &Plan, input: &Input) -> Vec<Finding> {
         changes(plan, target, &mut found);
         if !target.is_toml() {
             unreadable(target, &mut found);
-            unhashed(target, &mut found);
+            found.extend(unhashed(target));
         }
     }
     unresolved(plan, &mut found);
@@ -164,12 +164,13 @@ fn unreadable(target: &Target, found: &mut Vec<Finding>) {
     }
 }
 
-fn unhashed(target: &Target, found: &mut Vec<Finding>) {
+/// What `target` lacks and cannot be given, for its lines have hashes.
+pub fn unhashed(target: &Target) -> Option<Finding> {
     if target.unhashed.is_empty() {
-        return;
+        return None;
     }
     let old = Document::parse(target.old.as_deref().unwrap_or_default());
-    found.push(Finding {
+    Some(Finding {
         code: Code::Hashes,
         place: at(&target.path, old.hashed().map_or(1, |line| line.number)),
         message: format!(
@@ -177,7 +178,7 @@ fn unhashed(target: &Target, found: &mut Vec<Finding>) {
             target.unhashed.join(", ")
         ),
         mend: "make the file anew with pip-compile or uv pip compile, and --generate-hashes; or take the hashes out of it, then git agile requirements --lock".into(),
-    });
+    })
 }
 
 fn unresolved(plan: &Plan, found: &mut Vec<Finding>) {
@@ -328,11 +329,15 @@ fn environment(input: &Input, found: &mut Vec<Finding>) {
 
 fn broken(plan: &Plan, found: &mut Vec<Finding>) {
     for (path, problem) in &plan.needs.problems {
+        let mend = match plan.needs.unread.contains(path) {
+            true => "nothing is taken for unused until it can be read; or name it in `exclude`",
+            false => "what can be read of the file counts",
+        };
         found.push(Finding {
             code: Code::Broken,
             place: at(path, problem.line),
             message: problem.message.clone(),
-            mend: "what can be read of the file counts".into(),
+            mend: mend.into(),
         });
     }
 }

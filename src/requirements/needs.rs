@@ -86,8 +86,8 @@ pub struct Needs {
     pub unresolved: Vec<Unresolved>,
     /// What is wrong with files.
     pub problems: Vec<(String, Problem)>,
-    /// A file cannot be read, so that what it imports is missing here.
-    pub unread: bool,
+    /// The files that cannot be read, so that what they import is missing here.
+    pub unread: Vec<String>,
 }
 
 /// A file of the project that was read.
@@ -121,7 +121,9 @@ pub fn needs(
         found: Vec::new(),
     };
     for file in files {
-        needs.unread |= file.scan.unread;
+        if file.scan.unread {
+            needs.unread.push(file.path.clone());
+        }
         for problem in &file.scan.problems {
             needs.problems.push((file.path.clone(), problem.clone()));
         }

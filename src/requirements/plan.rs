@@ -249,7 +249,10 @@ impl Plan {
     /// A declared distribution that nothing knows may be what an import without a provider needs: it stays. So does
     /// every one while a file cannot be read.
     fn stays<'e>(&self, environment: &'e Environment) -> impl Fn(&str) -> bool + use<'e> {
-        let (open, unread) = (!self.needs.unresolved.is_empty(), self.needs.unread);
+        let (open, unread) = (
+            !self.needs.unresolved.is_empty(),
+            !self.needs.unread.is_empty(),
+        );
         move |name| unread || open && is_unknown(name, environment)
     }
 
