@@ -151,11 +151,11 @@ find_processes() {
 # named ID: the processes of this person whose environment names the run's folder (Linux only). Another folder may have a
 # run of the same id.
 named() {
-	[ -r /proc/self/environ ] || return 0
+	[ -r /proc/self/environ ] && agile_own=$(cd "$base/runs/$1" 2>/dev/null && pwd -P) || return 0
 	# shellcheck disable=SC2013 # file names without spaces
 	for agile_file in $(grep -l "AGILE_RUN=$1" /proc/[0-9]*/environ 2>/dev/null); do
 		agile_folder=$(tr '\0' '\n' <"$agile_file" 2>/dev/null | sed -n 's/^AGILE_RUN_DIR=//p')
-		if [ "$agile_folder" -ef "$base/runs/$1" ]; then
+		if [ -n "$agile_folder" ] && [ "$(cd "$agile_folder" 2>/dev/null && pwd -P)" = "$agile_own" ]; then
 			agile_file=${agile_file#/proc/}
 			echo "${agile_file%/environ}"
 		fi

@@ -252,7 +252,7 @@ pub struct RawExperiment {
     pub results: Vec<RelPath>,
     /// Which result files hold metrics.
     pub metrics: Vec<RelPath>,
-    /// What `git agile test` runs.
+    /// A short form of the command, for a person to know; no command runs it yet.
     pub check: Option<String>,
     /// Whether a push deploys it; true when absent.
     pub on_push: Option<bool>,
