@@ -629,6 +629,27 @@ fn a_folder_that_is_gone_is_said() {
         .says("by a person; its folder was gone");
 }
 
+#[test]
+fn another_clones_run_is_not_stopped_along() {
+    let lab = Lab::new();
+    let server = lab.server("box");
+    server.close_gate();
+    let text = configuration(&["box"], "grid = { lr = [0.1] }");
+    lab.project_with(&text.replace("path = \"~/agile/proj\"\n", ""));
+    lab.agile(&["trust", "--all"]).succeeds();
+    lab.agile(&["push", "-u", "origin", "main"]).succeeds();
+    // A clone in a folder of another name has a folder of its own on the server, and there a run of the same id.
+    let other = "git clone -q \"$(git remote get-url origin)\" ../other && cd ../other && git agile trust --all && \
+                 git agile deploy && git agile stop --yes";
+    lab.run("sh", &["-c", other])
+        .succeeds()
+        .complains("stopped");
+    assert_eq!(server.launches(), 2);
+    lab.agile(&["status"]).says("running");
+    server.open_gate();
+    lab.agile(&["wait"]).succeeds();
+}
+
 // ---- steering ------------------------------------------------------------------------------------------------------
 
 #[test]
