@@ -648,6 +648,18 @@ fn another_clones_run_is_not_stopped_along() {
     lab.agile(&["status"]).says("running");
     server.open_gate();
     lab.agile(&["wait"]).succeeds();
+
+    // A server that was renamed is still known by the name that its runs have.
+    lab.agile(&["ssh", "old", "true"]).ends_with(2);
+    let text = lab.read("agile.toml");
+    lab.write(
+        "agile.toml",
+        &text
+            .replace("[servers.box]", "[servers.new]")
+            .replace("[\"box\"]", "[\"new\"]"),
+    );
+    lab.commit("Rename the server");
+    lab.agile(&["ssh", "box", "true"]).succeeds();
 }
 
 // ---- steering ------------------------------------------------------------------------------------------------------

@@ -38,8 +38,8 @@ pub struct RequirementsArgs {
     /// Describe everything as JSON
     #[arg(long, conflicts_with = "format")]
     pub json: bool,
-    /// With --check: how findings are written
-    #[arg(long, value_enum, value_name = "FORMAT", requires = "check")]
+    /// Check, and write findings like this
+    #[arg(long, value_enum, value_name = "FORMAT", conflicts_with_all = ["print", "lock"])]
     pub format: Option<Format>,
 }
 
@@ -65,7 +65,8 @@ pub fn run(args: &RequirementsArgs, ctx: &Context) -> Result<()> {
         (None, true) => Source::Index,
         (None, false) => Source::WorkTree,
     };
-    if args.commit.is_some() && !args.check && !args.print {
+    let is_check = args.check || args.format.is_some();
+    if args.commit.is_some() && !is_check && !args.print {
         return Err(Error::usage(
             "--commit changes nothing: it needs --check or --print",
         ));
@@ -84,7 +85,7 @@ pub fn run(args: &RequirementsArgs, ctx: &Context) -> Result<()> {
         let target = plan.targets.first();
         return target.map_or(Ok(()), |target| ctx.output.bytes(target.new.as_bytes()));
     }
-    if args.check {
+    if is_check {
         return check(args, ctx, &plan, &findings);
     }
     if args.print {

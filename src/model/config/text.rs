@@ -34,6 +34,7 @@ pub(super) fn parse(layer: &Layer) -> Result<(RawConfig, Table)> {
 /// `error` as `FILE:LINE: what`, the line with a caret below, and the nearest known key.
 fn syntax_error(file: &str, text: &str, error: &toml::de::Error) -> Error {
     let message = error.message().trim();
+    let message = &message.replace("a nonzero u16", "a whole number from 1 to 65535");
     let start = error.span().map_or(0, |span| span.start.min(text.len()));
     let before = &text.as_bytes()[..start];
     let number = line_at(before, start);
