@@ -211,6 +211,10 @@ fn a_requirements_file_loses_nothing() {
     hold(runs(10_000) / 10, &REQUIREMENTS, 40, |text| {
         let text = String::from_utf8_lossy(text);
         assert_eq!(Document::parse(&text).render(), text);
+        // A mark in the middle, which pip refuses, may come to the front: then it is one, and the line is another.
+        if text.rfind('\u{feff}').is_some_and(|at| at > 0) {
+            return;
+        }
         for pin in [Pin::Exact, Pin::Compatible, Pin::Minimum, Pin::None] {
             let wanted: Vec<_> = names
                 .iter()
