@@ -38,15 +38,17 @@ stop_run() {
 		return
 		;;
 	esac
-	if [ "$agile_exit" != '-' ] || [ -e "$run/job" ]; then
-		answer_line run "$1" ended "$facts"
+	# What was not marked was over, is Slurm's, or another machine's; what was marked may be over by now.
+	case " $marked " in
+	*" $1 "*) ;;
+	*)
+		agile_word=ended
+		[ "$seen" != elsewhere ] || agile_word=elsewhere
+		answer_line run "$1" "$agile_word" "$facts"
 		answer_report "$1"
 		return
-	fi
-	if [ "$seen" = elsewhere ]; then
-		answer_line run "$1" elsewhere "$facts"
-		return
-	fi
+		;;
+	esac
 	[ ! -d "$run/started" ] || stop_tree "$1"
 	run_facts "$1"
 	answer_line run "$1" "stopped${processes:+ $(printf '%s' "$processes" | wc -w | tr -d ' ') left}" "$facts"
