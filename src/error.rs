@@ -120,10 +120,11 @@ impl Error {
         }
     }
 
-    /// The same error with what lay beneath it.
+    /// The same error with what lay beneath it; one that says nothing is none.
     #[must_use]
     pub fn cause(mut self, cause: impl fmt::Display) -> Self {
-        self.causes.push(cause.to_string());
+        let cause = cause.to_string();
+        self.causes.extend(Some(cause).filter(|it| !it.is_empty()));
         self
     }
 }

@@ -87,7 +87,7 @@ pub fn plan(
             .collect();
     let occasion = occasion(repository, request.commit, &known)?;
     let mut shares: Vec<Share> = Vec::new();
-    let mut repeats = BTreeSet::new();
+    let mut told = BTreeSet::new();
     for experiment in experiments {
         for server in servers_of(config, experiment, request)? {
             let index = match shares
@@ -114,7 +114,7 @@ pub fn plan(
                 &environment,
                 &occasion,
             )?;
-            if request.overrides.is_empty() && repeats.insert(&experiment.name) {
+            if request.overrides.is_empty() && told.insert(&experiment.name) {
                 warn_repeated(ctx, experiment, runs.len());
             }
             for run in runs {

@@ -437,11 +437,7 @@ impl Connection {
                 ))
             }
         };
-        if said.is_empty() {
-            error
-        } else {
-            error.cause(clean_lines(said))
-        }
+        error.cause(clean_lines(said))
     }
 
     /// The error of a server that did something else than to run the script.

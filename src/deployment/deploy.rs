@@ -290,11 +290,7 @@ pub fn report(server: &Server, origin: &Origin, asked: &[RunId], answer: &Answer
         .map(|hint| clean(hint));
     let dress = |step: &str, text: &str| {
         let error = Error::step(format!("{}: {}", server.name, clean(text)));
-        let error = if tail.is_empty() {
-            error
-        } else {
-            error.cause(tail.join("\n"))
-        };
+        let error = error.cause(tail.join("\n"));
         match &hint {
             Some(hint) => error.hint(hint),
             None => error.hint(hint_for(step, &tail.join("\n"), server, &origin.url)),
@@ -317,12 +313,7 @@ pub fn report(server: &Server, origin: &Origin, asked: &[RunId], answer: &Answer
     let doubt = is_doubtful.then(|| {
         let text = format!("{}: Slurm did not say whether it took the job", server.name);
         let hint = "the same command again asks Slurm for the job before it sends another";
-        let error = Error::step(text);
-        let error = match tail.is_empty() {
-            true => error,
-            false => error.cause(tail.join("\n")),
-        };
-        error.hint(hint)
+        Error::step(text).cause(tail.join("\n")).hint(hint)
     });
     let failure = lines("error").find_map(|line| Some((line.get(1)?, line.get(2)?)));
     Report {

@@ -109,11 +109,7 @@ async fn send_lfs(connection: &mut Connection, parcel: &Parcel) -> Result<()> {
     let words = feed.finish().await;
     sent.or_step(|| format!("{}: cannot send the files of Git LFS", server.name))
         .map_err(|error| {
-            let error = match words.is_empty() {
-                true => error,
-                false => error.cause(clean_lines(&words)),
-            };
-            error.hint(format!(
+            error.cause(clean_lines(&words)).hint(format!(
                 "on {}, tar must work and {} be writable; the same command again sends the rest",
                 server.name, server.path
             ))

@@ -329,12 +329,7 @@ fn refusal(server: &ServerName, destination: &Destination, said: &str) -> Error 
     let noise =
         |line: &&str| !line.trim().is_empty() && !line.starts_with('@') && !line.starts_with("** ");
     let last = said.lines().rfind(noise).unwrap_or("").trim().to_string();
-    let error = if last.is_empty() {
-        error
-    } else {
-        error.cause(clean_lines(&last))
-    };
-    error.hint(hint)
+    error.cause(clean_lines(&last)).hint(hint)
 }
 
 fn host_of(destination: &Destination) -> &str {

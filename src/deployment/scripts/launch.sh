@@ -21,20 +21,16 @@ launch() {
 	return 1
 }
 
-# soon COMMAND...: runs what detaches at once; where that hangs, nothing must wait for it for ever.
-soon() {
-	if command -v timeout >/dev/null 2>&1; then timeout 30 "$@"; else "$@"; fi
-}
-
+# It detaches at once; where it hangs, nothing must wait for it for ever.
 launch_screen() (
 	: "${TERM:=screen}"
 	export TERM
-	soon screen -c /dev/null -dmS "$id" sh "$run/runner" screen >"$run/launch.log" 2>&1 </dev/null
+	at_most 30 screen -c /dev/null -dmS "$id" sh "$run/runner" screen >"$run/launch.log" 2>&1 </dev/null
 )
 
 # A server of its own for each run: one that runs already would give the run its old environment.
 launch_tmux() {
-	soon tmux -L "agile-$id" -f /dev/null new-session -d -s "$id" sh "$run/runner" tmux >"$run/launch.log" 2>&1 </dev/null
+	at_most 30 tmux -L "agile-$id" -f /dev/null new-session -d -s "$id" sh "$run/runner" tmux >"$run/launch.log" 2>&1 </dev/null
 }
 
 launch_nohup() {

@@ -261,5 +261,15 @@ has_orphans() {
 
 unlock() { mv "$1/$me" "$1/free" 2>/dev/null; }
 
+# at_most SECONDS COMMAND...: ends what takes longer, where there is a program that can.
+at_most() {
+	if command -v timeout >/dev/null 2>&1; then
+		timeout "$@"
+	else
+		shift
+		"$@"
+	fi
+}
+
 # A short pause; a sleep that knows whole seconds only waits one.
 nap() { sleep 0.05 2>/dev/null || sleep 1; }

@@ -33,11 +33,7 @@ slurm_variables() {
 # in_time COMMAND...: a command that asks Slurm, which may wait long for a controller that is gone.
 in_time() {
 	slurm_variables
-	if command -v timeout >/dev/null 2>&1; then
-		timeout 60 "$@"
-	else
-		"$@"
-	fi
+	at_most 60 "$@"
 }
 
 # ask_slurm: all jobs of this folder that Slurm remembers as `picture`, by one squeue for all runs: lines NAME#LINE@ID STATE
