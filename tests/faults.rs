@@ -13,7 +13,7 @@ use git_agile::model::config::Launcher;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use support::script::{Script, answer_of, has, one_run, through};
+use support::script::{KILL_THE_SCRIPT, Script, answer_of, has, one_run, through};
 use support::{Direction, Lab, Outcome, Running, Server, configuration, holds_within, wait_until};
 
 /// An experiment that leaves a line for each launch, and ends at once.
@@ -279,9 +279,9 @@ fn a_script_killed_before_each_of_its_tools() {
 
 #[test]
 fn a_script_killed_while_each_of_its_tools_goes_on() {
-    a_killed_script_is_mended_by_the_same(
-        r#"read -r at <"${LAB_SHIM%/shim}/at"; if [ "$n" -eq "$at" ]; then kill -9 $PPID; /usr/bin/sleep 0.3; fi; tool "$@""#,
-    );
+    a_killed_script_is_mended_by_the_same(&format!(
+        r#"read -r at <"${{LAB_SHIM%/shim}}/at"; if [ "$n" -eq "$at" ]; then {KILL_THE_SCRIPT}; fi; tool "$@""#
+    ));
 }
 
 /// What dies beside a script that goes on.

@@ -9,7 +9,7 @@ use git_agile::deployment::scripts;
 use git_agile::model::config::Launcher;
 use serde_json::Value;
 
-use support::script::{Script, has, one_run, through};
+use support::script::{KILL_THE_SCRIPT, Script, has, one_run, through};
 use support::{Lab, Server, Slurm, wait_until};
 
 /// A server with a cluster of its own, and a project whose runs note their launch in `$HOME/order` and then do what the
@@ -575,7 +575,7 @@ fn a_script_killed_before_each_tool_of_a_submission() {
 
 #[test]
 fn a_script_killed_while_each_tool_of_a_submission_goes_on() {
-    a_killed_submission_is_mended_by_the_same("{ kill -9 $PPID; /usr/bin/sleep 0.3; }");
+    a_killed_submission_is_mended_by_the_same(KILL_THE_SCRIPT);
 }
 
 #[test]
