@@ -28,9 +28,19 @@ impl Cluster {
 
     /// The same with more lines of Slurm's own configuration.
     fn configured(conf: &str, slurm_keys: &str, experiment: &str, work: &str) -> Option<Self> {
+        let start = |lab: &Lab, server: &Arc<Server>| Slurm::start(lab, server, conf);
+        Self::started(start, slurm_keys, experiment, work)
+    }
+
+    fn started(
+        start: impl FnOnce(&Lab, &Arc<Server>) -> Option<Slurm>,
+        slurm_keys: &str,
+        experiment: &str,
+        work: &str,
+    ) -> Option<Self> {
         let lab = Lab::new();
         let server = lab.server("box");
-        let slurm = Slurm::start(&lab, &server, conf)?;
+        let slurm = start(&lab, &server)?;
         lab.project_with(&format!(
             "[servers.box]\nhost = \"box\"\npath = \"~/agile/proj\"\nlauncher = \"slurm\"\n{slurm_keys}\n\
              [experiments.train]\ncommand = \"sh work.sh {{n}}\"\n{experiment}\n"
@@ -313,6 +323,44 @@ fn a_run_that_gives_way_to_another_job_is_not_started_twice() {
         launched.sort();
         assert_eq!(launched, ["1", "2"], "{requeue}");
     }
+}
+
+#[test]
+fn what_the_controller_has_forgotten_is_in_the_books() {
+    let Some(cluster) = Cluster::started(
+        Slurm::start_with_accounting,
+        "slurm = { mem = \"100M\" }",
+        "grid = { n = [1, 2, 3, 4] }",
+        &format!(
+            "case $1 in 1) exec python3 -c 'x = b\"x\" * 300000000; import time; time.sleep(60)' ;; esac\n{WAIT}"
+        ),
+    ) else {
+        return;
+    };
+    cluster.push();
+    wait_until(20, "all four", || cluster.launched().len() == 4);
+    wait_until(60, "the end of the first", || {
+        cluster.runs()[0].3 == "out of memory, says Slurm"
+    });
+    let job = &cluster.slurm.jobs()[0];
+    let second = format!("{job}_2");
+    cluster.slurm.asks("scancel", &[&second]).succeeds();
+    let third = ["-h", "-j", &format!("{job}_3"), "-o", "%N"];
+    let node = cluster.slurm.asks("squeue", &third);
+    cluster.slurm.kill_node(node.stdout.trim());
+    cluster.open(4);
+    // Until the controller has forgotten them nobody asks, and what Slurm told them is gone too.
+    wait_until(150, "the controller to forget", || {
+        cluster.slurm.jobs().is_empty()
+    });
+    let told = "rm -f agile/proj/queue/slurm/*/out-*";
+    cluster.server.sh(told).succeeds();
+    // A job that was sent a moment ago may be one that squeue does not know of yet.
+    wait_until(120, "the end of the third", || {
+        cluster.runs()[2].3 == "its node failed"
+    });
+    assert_eq!(cluster.states()[..3], ["failed", "stopped", "lost"]);
+    assert_eq!(cluster.runs()[0].3, "out of memory, says Slurm");
 }
 
 #[test]

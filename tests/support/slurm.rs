@@ -27,14 +27,33 @@ impl Slurm {
             eprintln!("skipped: no Slurm ({missing} is missing: run script/bootstrap)");
             return None;
         }
+        Self::come_up(lab, server, more, false)
+    }
+
+    fn come_up(lab: &Lab, server: &Arc<Server>, more: &str, has_books: bool) -> Option<Self> {
         let slurm = Self {
             folder: lab.root().join("slurm"),
         };
         // A process that is not ours may take a port before a daemon has it, and then that daemon ends.
-        let up = (0..5).any(|_| slurm.starts(more));
+        let up = (0..5).any(|_| slurm.starts(more, has_books));
         assert!(up, "no cluster comes up:\n{}", slurm.says());
         server.set_rc(&format!("export SLURM_CONF={}\n", slurm.conf().display()));
         Some(slurm)
+    }
+
+    /// The same with accounting: a database of its own, which remembers jobs that the controller has forgotten. That is the case
+    /// two seconds after their end.
+    pub fn start_with_accounting(lab: &Lab, server: &Arc<Server>) -> Option<Self> {
+        if let Some(missing) = ["mariadbd", "mariadb-install-db", "slurmdbd"]
+            .iter()
+            .find(|name| !is_there(name))
+        {
+            eprintln!(
+                "skipped: no accounting for Slurm ({missing} is missing: run script/bootstrap)"
+            );
+            return None;
+        }
+        Self::come_up(lab, server, "MinJobAge=2\n", true)
     }
 
     /// What a command of Slurm's says.
@@ -135,7 +154,7 @@ impl Slurm {
     }
 
     /// Whether all daemons, started anew, have found each other.
-    fn starts(&self, more: &str) -> bool {
+    fn starts(&self, more: &str, has_books: bool) -> bool {
         if self.folder.exists() {
             super::lab::reap(&self.folder);
             fs::remove_dir_all(&self.folder).expect("nobody writes there any more");
@@ -147,6 +166,9 @@ impl Slurm {
         write(&self.folder.join("gres.conf"), "");
         let ports = [free_port(), free_port(), free_port()];
         write(&self.conf(), &(self.configuration(ports) + more));
+        if has_books {
+            self.start_accounting();
+        }
         let conf = self.conf().display().to_string();
         self.daemon("slurmctld", "slurmctld", &["-D", "-f", &conf]);
         for node in ["n1", "n2"] {
@@ -166,6 +188,69 @@ impl Slurm {
             format!("{name}:\n{}\n", text.unwrap_or_default())
         };
         ["slurmctld.log", "n1.log", "n2.log"].map(log).concat()
+    }
+
+    /// Starts MariaDB and slurmdbd(8), without which the controller would not come up, and has its configuration name them.
+    fn start_accounting(&self) {
+        let (here, port) = (self.folder.display(), free_port());
+        let text = fs::read_to_string(self.conf()).expect("it was written");
+        // A job that takes more memory than it asked for is killed, which no cgroup does here.
+        let gather = "jobacct_gather/linux\nJobAcctGatherFrequency=task=1\nJobAcctGatherParams=OverMemoryKill";
+        let storage = format!(
+            "accounting_storage/slurmdbd\nAccountingStorageHost=127.0.0.1\nAccountingStoragePort={port}\n\
+             AccountingStoragePass={here}/munge/socket"
+        );
+        let text = text
+            .replace("jobacct_gather/none", gather)
+            .replace("accounting_storage/none", &storage)
+            .replace("CR_Core\n", "CR_Core_Memory\n");
+        write(&self.conf(), &text);
+        let database = self.folder.join("database");
+        private_folder(&database);
+        let user = user();
+        let owner = format!("--user={user}");
+        let data = format!("--datadir={}", database.join("data").display());
+        let common = ["--no-defaults", &owner, &data];
+        let made = [
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+            "--skip-name-resolve",
+        ];
+        let install = [&common[..], &made].concat();
+        run(self.command("mariadb-install-db").args(install)).succeeds();
+        let storage = free_port();
+        let serve = [
+            format!("--socket={}", database.join("socket").display()),
+            format!("--pid-file={}", database.join("pid").display()),
+            format!("--port={storage}"),
+            "--bind-address=127.0.0.1".to_string(),
+            "--skip-name-resolve".to_string(),
+            "--innodb-buffer-pool-size=16M".to_string(),
+            "--innodb-flush-log-at-trx-commit=0".to_string(),
+        ];
+        let serve: Vec<&str> = common
+            .into_iter()
+            .chain(serve.iter().map(String::as_str))
+            .collect();
+        self.daemon("mariadbd", "mariadbd", &serve);
+        let conf = self.folder.join("slurmdbd.conf");
+        write(
+            &conf,
+            &format!(
+                "AuthType=auth/munge\nAuthInfo=socket={here}/munge/socket\nDbdHost=localhost\nDbdPort={port}\n\
+                 SlurmUser={user}\nStorageType=accounting_storage/mysql\nStorageHost=127.0.0.1\n\
+                 StoragePort={storage}\nStorageUser=root\nStorageLoc=lab\nLogFile={here}/log/slurmdbd.log\n\
+                 PidFile={here}/log/slurmdbd.pid\n"
+            ),
+        );
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(&conf, private).expect("it is ours");
+        wait_until(30, "the database", || database.join("socket").exists());
+        self.daemon("slurmdbd", "slurmdbd", &["-D"]);
+        wait_until(60, "the accounting", || {
+            let added = self.asks("sacctmgr", &["-i", "add", "cluster", "lab"]);
+            added.code == Some(0) || added.stdout.contains("already exists")
+        });
     }
 
     fn start_munge(&self) {

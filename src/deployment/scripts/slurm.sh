@@ -178,14 +178,14 @@ job_end() {
 
 # why_ended: why Slurm ended the task of `job` as `why`, by what it told the task before its signals; empty when it did not.
 why_ended() {
-	why=$(grep -a -e '\*\*\* JOB .* CANCELLED AT ' -e 'oom.kill' "$job/out-$job_line" 2>/dev/null)
+	why=$(grep -a -e '\*\*\* JOB .* CANCELLED AT ' -e 'oom.kill' -e ' memory limit' "$job/out-$job_line" 2>/dev/null)
 	case $why in
 	'') ;;
 	*'TIME LIMIT'*) why=TIMEOUT ;;
 	*PREEMPTION*) why=PREEMPTED ;;
 	*'NODE FAIL'*) why=NODE_FAIL ;;
 	*REQUEUE*) why=REQUEUED ;;
-	*oom?kill*) why=OUT_OF_MEMORY ;;
+	*oom?kill* | *' memory limit'*) why=OUT_OF_MEMORY ;;
 	*) why=CANCELLED ;;
 	esac
 }
