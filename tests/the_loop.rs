@@ -308,7 +308,28 @@ print(first, data.read_text(), helper.WORD, sep="\n")
     wait_until(20, "the second run", || {
         read(server.home().join("launches")) == "onetwo"
     });
+    let watching = lab.agile_in_terminal(&["status", "--watch"]);
+    watching.shows("running");
+    let piped = lab.start_agile(&["status", "--watch"]);
     server.open_gate();
+    assert_eq!(watching.ends(), 0, "{watching}");
+    // On a terminal each look stands in the place of the one before.
+    let seen = watching.visible();
+    let is_last = seen.contains("succeeded") && !seen.contains("running");
+    assert!(is_last && seen.matches("PARAMETERS").count() == 1, "{seen}");
+    let piped = piped.finish();
+    let tables = &piped.succeeds().stdout;
+    let looks: Vec<_> = tables.split("\n\n").collect();
+    assert!(
+        looks
+            .iter()
+            .all(|look| look.matches("PARAMETERS").count() == 1),
+        "{tables}"
+    );
+    assert!(
+        looks.last().is_some_and(|look| look.contains("succeeded")),
+        "{tables}"
+    );
     lab.agile(&["wait", "--all"]).succeeds();
     for (commit, word) in [(one, "one"), (two, "two")] {
         let run = run_of(&lab, "box", &commit);

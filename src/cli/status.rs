@@ -40,12 +40,12 @@ pub fn run(args: StatusArgs, ctx: &Context) -> Result<()> {
             let runs: Vec<_> = records.iter().map(show::json).collect();
             ctx.output.json(&runs)?;
         } else {
+            ctx.output.show_anew()?;
             print(ctx, &records)?;
         }
         warn_unseen(ctx, &failures);
         if args.watch && records.iter().any(|record| record.known.is_open()) {
             std::thread::sleep(std::time::Duration::from_secs(2));
-            ctx.output.data("")?;
             continue;
         }
         return match failures

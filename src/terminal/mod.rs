@@ -5,6 +5,7 @@
 mod clean;
 mod output;
 mod pager;
+mod screen;
 mod table;
 
 pub use clean::{Escaper, clean, clean_bytes, clean_lines};

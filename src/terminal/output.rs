@@ -1,12 +1,14 @@
 //! Writers that know whether a person is looking.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
 use serde::Serialize;
 
 use super::clean;
+use super::screen::Screen;
 use crate::error::{Error, Kind};
 
 /// Where a line goes.
@@ -52,6 +54,8 @@ pub struct Output {
     talk_colour: bool,
     progress: MultiProgress,
     quiet: bool,
+    /// Set where something is shown again and again.
+    screen: OnceLock<Option<Screen>>,
 }
 
 impl Output {
@@ -75,6 +79,7 @@ impl Output {
             talk_colour: is_coloured(io::stderr().is_terminal()),
             progress,
             quiet,
+            screen: OnceLock::new(),
         }
     }
 
@@ -101,6 +106,7 @@ impl Output {
     /// A line of data, already cleaned or painted. A reader that has gone away is the end of the command, not an
     /// error: the caller sees [`Kind::Child`] with status 0.
     pub fn data(&self, line: &str) -> Result<(), Error> {
+        self.note(line);
         self.bytes(format!("{line}\n").as_bytes())
     }
 
@@ -115,6 +121,19 @@ impl Output {
                     .cause(error)
                     .hint("is there space where it is redirected to?"),
             })
+    }
+
+    /// What follows is shown in the place of what was written since the last call, or, where no terminal shows it or it has left
+    /// the screen, below it and an empty line.
+    pub fn show_anew(&self) -> Result<(), Error> {
+        let Some(screen) = self.screen.get() else {
+            self.screen.get_or_init(Screen::find);
+            return Ok(());
+        };
+        match screen.as_ref().and_then(Screen::take_away) {
+            Some(sequence) => self.bytes(sequence.as_bytes()),
+            None => self.bytes(b"\n"),
+        }
     }
 
     /// A value as JSON, for a program or a person to read.
@@ -194,6 +213,12 @@ impl Output {
         Some(usize::from(columns)).filter(|columns| *columns > 0)
     }
 
+    fn note(&self, lines: &str) {
+        if let Some(Some(screen)) = self.screen.get() {
+            screen.note(lines);
+        }
+    }
+
     fn talk_lines(&self, style: Style, label: &str, text: &str) {
         let text = super::clean_lines(text);
         let text = text
@@ -207,6 +232,9 @@ impl Output {
 
     fn talk(&self, line: &str) {
         // Nobody is left to tell when standard error itself is gone.
+        if io::stderr().is_terminal() {
+            self.note(line);
+        }
         self.progress.suspend(|| {
             let _ = writeln!(io::stderr().lock(), "{line}");
         });
