@@ -13,6 +13,9 @@ use crate::model::value::Value;
 /// The most runs that one experiment makes without being asked twice.
 const MAX_RUNS: usize = 10_000;
 
+/// The most values that they have together.
+const MAX_VALUES: usize = 1_000_000;
+
 /// One point of the design.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setting {
@@ -26,15 +29,16 @@ pub struct Setting {
 /// value alone, wherever the design takes it from.
 ///
 /// # Errors
-/// [`Kind::Config`](crate::error::Kind::Config) for a design with more than 10,000 runs, a parameter that is
+/// [`Kind::Config`](crate::error::Kind::Config) for a design with more than 10,000 runs or 1,000,000 values, a parameter that is
 /// defined twice, two that differ by case alone, or a command that uses an unknown one;
 /// [`Kind::Usage`](crate::error::Kind::Usage) for an override that the design does not have.
 pub fn expand(
     experiment: &Experiment,
     overrides: &BTreeMap<ParamName, Value>,
 ) -> Result<Vec<Setting>> {
+    check_size(experiment, overrides)?;
     let mut points = match &experiment.settings {
-        Settings::Grid(axes) => product(experiment, axes, overrides)?,
+        Settings::Grid(axes) => product(axes, overrides),
         Settings::List(list) => list.clone(),
         Settings::Random(random) => draw(experiment, random)?,
     };
@@ -89,6 +93,28 @@ fn wrong(experiment: &Experiment, message: String) -> Error {
     Error::config(format!("experiment `{}`: {message}", experiment.name))
 }
 
+/// Whether the design stays within its bounds, before any of it is made.
+fn check_size(experiment: &Experiment, overrides: &BTreeMap<ParamName, Value>) -> Result<()> {
+    let runs = match &experiment.settings {
+        Settings::Grid(axes) => axes
+            .iter()
+            .filter(|(name, _)| !overrides.contains_key(name))
+            .fold(1, |runs: usize, (_, values)| {
+                runs.saturating_mul(values.len())
+            }),
+        settings => settings.written(),
+    };
+    if runs > MAX_RUNS {
+        let said = format!("the design has more than {MAX_RUNS} runs");
+        return Err(wrong(experiment, said).hint("take fewer values, or `random`"));
+    }
+    if runs.saturating_mul(experiment.settings.parameters() + experiment.set.len()) > MAX_VALUES {
+        let said = format!("the design has more than {MAX_VALUES} values");
+        return Err(wrong(experiment, said).hint("take fewer runs or parameters"));
+    }
+    Ok(())
+}
+
 /// The variables `AGILE_PARAM_NAME` are in capitals, so two names must differ by more than their case.
 fn check_case(experiment: &Experiment, point: &BTreeMap<ParamName, Value>) -> Result<()> {
     let mut seen = BTreeMap::new();
@@ -104,19 +130,10 @@ fn check_case(experiment: &Experiment, point: &BTreeMap<ParamName, Value>) -> Re
     Ok(())
 }
 
-fn too_many(experiment: &Experiment) -> Error {
-    wrong(
-        experiment,
-        format!("the design has more than {MAX_RUNS} runs"),
-    )
-    .hint("take fewer values, or `random`")
-}
-
 fn product(
-    experiment: &Experiment,
     axes: &[(ParamName, Vec<Value>)],
     overrides: &BTreeMap<ParamName, Value>,
-) -> Result<Vec<BTreeMap<ParamName, Value>>> {
+) -> Vec<BTreeMap<ParamName, Value>> {
     let axes: Vec<(&ParamName, &[Value])> = axes
         .iter()
         .map(|(name, values)| {
@@ -128,12 +145,6 @@ fn product(
             )
         })
         .collect();
-    let count = axes
-        .iter()
-        .try_fold(1usize, |count, (_, values)| count.checked_mul(values.len()));
-    if count.is_none_or(|count| count > MAX_RUNS) {
-        return Err(too_many(experiment));
-    }
     let mut points = vec![BTreeMap::new()];
     for (name, values) in axes {
         points = points
@@ -147,13 +158,10 @@ fn product(
             })
             .collect();
     }
-    Ok(points)
+    points
 }
 
 fn draw(experiment: &Experiment, random: &Random) -> Result<Vec<BTreeMap<ParamName, Value>>> {
-    if random.n > MAX_RUNS {
-        return Err(too_many(experiment));
-    }
     let point = |index: usize| {
         let values = random.parameters.iter().map(|(name, distribution)| {
             let unit = unit_interval(experiment, random.draw, name, index);
@@ -285,6 +293,11 @@ mod tests {
             .map(|i| format!("a{i} = [0,1,2,3,4,5,6,7,8,9], "))
             .collect();
         assert!(said(&format!("command = 'x'\ngrid = {{ {axes} }}")).contains("more than 10000"));
+        let axes: String = (0..2000)
+            .map(|i| format!("a{i} = {{ int = [0, 0] }}, "))
+            .collect();
+        let random = format!("command = 'x'\nrandom = {{ n = 1000, {axes} }}");
+        assert!(said(&random).contains("more than 1000000 values"));
     }
 
     #[test]

@@ -16,6 +16,9 @@ use crate::model::slurm::SlurmOptions;
 use crate::model::value::Value;
 use crate::terminal::clean;
 
+/// The most runs that all experiments together make on all servers.
+const MAX_RUNS: usize = 100_000;
+
 /// What mends a mistake that says no better.
 const MEND: &str = "correct it and commit; `git agile design` checks it without a server";
 
@@ -136,6 +139,14 @@ impl Whole<'_> {
             config
                 .experiments
                 .insert(experiment.name.clone(), experiment);
+        }
+        let runs = config.experiments.values().map(|experiment| {
+            let settings = experiment.settings.written();
+            settings.saturating_mul(experiment.servers.len())
+        });
+        if runs.fold(0, usize::saturating_add) > MAX_RUNS && config.experiments.len() > 1 {
+            let said = format!("together they have more than {MAX_RUNS} runs");
+            return Err(self.error("experiments", said));
         }
         Ok(config)
     }
@@ -321,6 +332,17 @@ impl Whole<'_> {
             return Err(self
                 .error(key, format!("no file is said to have `{metric}`"))
                 .hint("metrics = [\"results/metrics.json\"]"));
+        }
+        // What a run is ended by is read while it is written, which these are not made for.
+        let is_unwatched = |path: &RelPath| {
+            let end = path.as_str().rsplit_once('.').map(|(_, end)| end);
+            matches!(end, Some("yaml" | "yml" | "toml"))
+        };
+        if metrics.iter().all(is_unwatched) {
+            let said = format!("`{metric}` is watched in JSON, JSON lines, CSV and TSV files only");
+            return Err(self
+                .error(key, said)
+                .hint("have the experiment write one, and name it in `metrics`"));
         }
         let mode = match (stop.mode, stop.below, stop.above) {
             (Some(mode), _, _) => Some(mode),
@@ -585,6 +607,8 @@ mod tests {
                 complaint(&stop(keys))
             );
         }
+        let written = stop("metric = \"loss\", below = 1").replace("m.csv", "m.yaml");
+        assert!(complaint(&written).contains("JSON, JSON lines, CSV and TSV"));
         let without = stop("metric = \"loss\", below = 1").replace("metrics = [\"m.csv\"]", "");
         assert!(complaint(&without).contains("no file is said to have `loss`"));
     }

@@ -179,9 +179,21 @@ impl Settings {
     /// How many there are as they are written, some of which may be the same.
     pub fn written(&self) -> usize {
         match self {
-            Settings::Grid(axes) => axes.iter().map(|(_, values)| values.len()).product(),
+            Settings::Grid(axes) => {
+                let lengths = axes.iter().map(|(_, values)| values.len());
+                lengths.fold(1, usize::saturating_mul)
+            }
             Settings::List(list) => list.len(),
             Settings::Random(random) => random.n,
+        }
+    }
+
+    /// How many parameters one of them has, at most.
+    pub fn parameters(&self) -> usize {
+        match self {
+            Settings::Grid(axes) => axes.len(),
+            Settings::List(list) => list.iter().map(BTreeMap::len).max().unwrap_or(0),
+            Settings::Random(random) => random.parameters.len(),
         }
     }
 }
