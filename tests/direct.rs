@@ -93,3 +93,38 @@ fn a_shallow_clone_is_enough() {
     lab.agile(&["deploy"]).succeeds();
     wait_until(20, "the launches", || server.launches() == 2);
 }
+
+/// What a push would not launch is not sent either.
+#[test]
+fn nothing_is_sent_that_is_not_launched() {
+    let lab = Lab::new();
+    let server = lab.server("box");
+    direct(&lab, "box");
+    let whole = lab.read("agile.toml");
+    let is_untouched = || !server.home().join("agile").exists();
+    lab.agile(&["push", "--dry-run", "origin", "main"])
+        .succeeds();
+    assert!(is_untouched(), "a dry run");
+    lab.write(
+        "agile.toml",
+        &format!("{whole}[push]\nbranches = [\"release*\"]\n"),
+    );
+    lab.commit("Only what is released");
+    lab.agile(&["push", "origin", "main"])
+        .succeeds()
+        .complains("[push] does not name origin/main");
+    assert!(is_untouched(), "a branch that is not meant");
+    lab.git(&["config", "agile.launch", "never"]).succeeds();
+    lab.agile(&["push", "origin", "main:release"])
+        .succeeds()
+        .complains("launch = \"never\"");
+    assert!(is_untouched(), "nothing is launched");
+    lab.git(&["config", "agile.launch", "auto"]).succeeds();
+
+    // One commit on two branches, of which the second is meant.
+    lab.agile(&["push", "origin", "main:wip", "main:release-2"])
+        .succeeds()
+        .complains("[push] does not name origin/wip")
+        .complains("2 runs started");
+    lab.agile(&["wait", "--timeout", "300"]).succeeds();
+}

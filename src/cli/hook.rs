@@ -171,18 +171,19 @@ pub fn deploy_arrived(
         if done.contains(&commit) {
             continue;
         }
-        done.push(commit);
-        if let Err(error) = deploy_branch(ctx, repository, remote, branch, commit, &mut ahead) {
-            if result.is_err() {
-                ctx.output.error(&error);
-            } else {
-                result = Err(error);
-            }
+        match deploy_branch(ctx, repository, remote, branch, commit, &mut ahead) {
+            // Another branch may bring the same commit where it is meant.
+            Ok(is_named) if !is_named => continue,
+            Ok(_) => {}
+            Err(error) if result.is_err() => ctx.output.error(&error),
+            Err(error) => result = Err(error),
         }
+        done.push(commit);
     }
     result
 }
 
+/// Deploys `commit`, which has arrived on `branch`; false where `[push]` does not name that.
 fn deploy_branch(
     ctx: &Context,
     repository: &Repository,
@@ -190,10 +191,17 @@ fn deploy_branch(
     branch: &str,
     commit: Oid,
     ahead: &mut Ahead,
-) -> Result<()> {
+) -> Result<bool> {
     let config = ctx.config(repository, commit)?;
-    if !is_meant(ctx, &config, remote, branch)? {
-        return Ok(());
+    if !is_named(&config, remote, branch) {
+        ctx.output.say(&format!(
+            "Nothing is deployed: [push] does not name {}.",
+            clean(&format!("{remote}/{branch}"))
+        ));
+        return Ok(false);
+    }
+    if !is_wanted(ctx, launch(&config)?, branch)? {
+        return Ok(true);
     }
     let request = Request {
         commit,
@@ -205,23 +213,24 @@ fn deploy_branch(
         again: false,
         is_push: true,
     };
-    deploy(ctx, repository, &request, ahead)
+    deploy(ctx, repository, &request, ahead)?;
+    Ok(true)
 }
 
-fn is_meant(ctx: &Context, config: &Config, remote: &str, branch: &str) -> Result<bool> {
+/// Whether `[push]` names the branch of the remote.
+pub fn is_named(config: &Config, remote: &str, branch: &str) -> bool {
     let push = &config.push;
-    if !push.remotes.iter().any(|name| name == remote)
-        || !push.branches.iter().any(|glob| matches(glob, branch))
-    {
-        ctx.output.say(&format!(
-            "Nothing is deployed: [push] does not name {}.",
-            clean(&format!("{remote}/{branch}"))
-        ));
-        return Ok(false);
-    }
-    // What a person has set for this clone holds before what the project says.
-    let launch = match manners::setting("agile.launch").as_deref() {
-        None => push.launch,
+    push.remotes.iter().any(|name| name == remote)
+        && push.branches.iter().any(|glob| matches(glob, branch))
+}
+
+/// Whether a push launches: what a person has set for this clone holds before what the project says.
+///
+/// # Errors
+/// [`Kind::Config`](crate::error::Kind::Config) for a setting that means nothing.
+pub fn launch(config: &Config) -> Result<Launch> {
+    Ok(match manners::setting("agile.launch").as_deref() {
+        None => config.push.launch,
         Some("auto") => Launch::Auto,
         Some("ask") => Launch::Ask,
         Some("never") => Launch::Never,
@@ -229,7 +238,10 @@ fn is_meant(ctx: &Context, config: &Config, remote: &str, branch: &str) -> Resul
             let error = format!("`{}` is no value of agile.launch", clean(other));
             return Err(Error::config(error).hint("git config agile.launch ask, never or auto"));
         }
-    };
+    })
+}
+
+fn is_wanted(ctx: &Context, launch: Launch, branch: &str) -> Result<bool> {
     match launch {
         Launch::Auto => Ok(true),
         Launch::Never => {

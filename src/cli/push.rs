@@ -13,12 +13,13 @@ use super::deploy::warn_dirty;
 use super::{Context, hook};
 use crate::deployment::shared_git_host;
 use crate::development::push::{
-    Arrived, Snapshot, is_quiet, push, pushes_head, remote_of, ssh_host,
+    Arrived, Snapshot, head_branches, is_dry_run, is_quiet, push, remote_of, ssh_host,
 };
 use crate::development::repository::Repository;
 use crate::development::requirements::outdated;
 use crate::development::{git, hooks};
 use crate::error::{Context as _, Error, Kind, Result};
+use crate::model::config::Launch;
 use crate::requirements::Hook;
 use crate::terminal::clean;
 
@@ -53,15 +54,24 @@ impl PushArgs {
 /// git's own status when the push fails, else what the post-push hook or the deployment gives.
 pub fn run(args: PushArgs, ctx: &Context) -> Result<()> {
     let repository = ctx.repository()?;
+    let remote = remote_of(&repository, &args.args)?;
+    let branches = head_branches(&repository, &args.args);
     let mut ahead = Ahead::default();
-    if pushes_head(&repository, &args.args) {
+    if !branches.is_empty() {
         let head = repository.commit("HEAD")?;
         let config = ctx.config(&repository, head)?;
         warn_dirty(ctx, &repository, head);
-        ahead = Ahead::begin(ctx, &repository, &config, head);
         look_at_requirements(ctx, &repository, head)?;
+        // Nothing reaches a server on which nothing would be launched, or not without a question.
+        let is_launched = !is_dry_run(&args.args)
+            && hook::launch(&config).is_ok_and(|launch| launch == Launch::Auto)
+            && branches
+                .iter()
+                .any(|branch| hook::is_named(&config, &remote, branch));
+        if is_launched {
+            ahead = Ahead::begin(ctx, &repository, &config, head);
+        }
     }
-    let remote = remote_of(&repository, &args.args)?;
     let before = Snapshot::take(&repository);
     let host = ssh_host(&repository, &remote);
     let host = host.and_then(|(ssh, host, port)| shared_git_host(&ssh, &host, port));

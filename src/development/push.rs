@@ -139,7 +139,7 @@ pub fn push(args: &[OsString], ssh: Option<&str>, output: &Output) -> Result<Pus
         .code()
         .and_then(|code| u8::try_from(code).ok())
         .unwrap_or(Kind::Interrupted.status());
-    if has_flag(args, "--dry-run", "--dr", Some('n')) {
+    if is_dry_run(args) {
         report.arrived.clear();
     } else if status == 0 && !is_quiet && !own_porcelain && report.is_all_up_to_date() {
         show("Everything up-to-date");
@@ -162,11 +162,14 @@ pub fn is_quiet(args: &[OsString]) -> bool {
 /// The argument without what makes git quiet: nothing for `-q` and `--quiet`, `-u` for `-uq`.
 fn without_quiet(arg: &OsString) -> Option<OsString> {
     let text = arg.to_string_lossy();
-    let is_cluster = text.starts_with('-') && !text.starts_with("--") && !text.starts_with("-o");
+    let letters = cluster(&text);
     match text.as_ref() {
         "-q" => None,
         long if is_long(long, "--quiet", "--q") => None,
-        cluster if is_cluster => Some(cluster.replace('q', "").into()),
+        text if letters.contains('q') => {
+            let value = &text[1 + letters.len()..];
+            Some(format!("-{}{value}", letters.replace('q', "")).into())
+        }
         _ => Some(arg.clone()),
     }
 }
@@ -176,14 +179,15 @@ fn without_quiet(arg: &OsString) -> Option<OsString> {
 pub fn has_flag(args: &[OsString], long: &str, shortest: &str, short: Option<char>) -> bool {
     let before_dashes = args.iter().take_while(|arg| *arg != "--");
     before_dashes.map(|arg| arg.to_string_lossy()).any(|arg| {
-        let is_short = |c| {
-            arg.starts_with('-')
-                && !arg.starts_with("--")
-                && !arg.starts_with("-o")
-                && arg.contains(c)
-        };
-        is_long(&arg, long, shortest) || short.is_some_and(is_short)
+        is_long(&arg, long, shortest) || short.is_some_and(|short| cluster(&arg).contains(short))
     })
+}
+
+/// The letters of short options in one argument: `-fo` takes a value, and so does what follows the `o` of `-fox`.
+fn cluster(arg: &str) -> &str {
+    let letters = arg.strip_prefix('-').filter(|rest| !rest.starts_with('-'));
+    let letters = letters.unwrap_or_default();
+    letters.split('o').next().unwrap_or_default()
 }
 
 fn is_long(arg: &str, long: &str, shortest: &str) -> bool {
@@ -250,16 +254,36 @@ fn named(repository: &Repository, name: String) -> String {
     found.map_or_else(|| without_password(&name), str::to_string)
 }
 
-/// Whether `args` push what HEAD means: they name no ref, or one that means the same commit.
-pub fn pushes_head(repository: &Repository, args: &[OsString]) -> bool {
-    let head = repository.commit("HEAD").ok();
-    let mut refs = positional(args).skip(1).peekable();
-    let is_head = |spec: String| {
-        let spec = spec.trim_start_matches('+');
-        let source = spec.split_once(':').map_or(spec, |(source, _)| source);
-        !source.is_empty() && repository.commit(source).ok() == head
+/// The branches of the remote to which `args` push what HEAD means, as far as that can be told: that of HEAD where they name
+/// no ref, else those whose source is the same commit.
+pub fn head_branches(repository: &Repository, args: &[OsString]) -> Vec<String> {
+    let git = repository.git();
+    let current = || {
+        let head = git.head().ok();
+        head.and_then(|head| head.shorthand().map(str::to_string))
+            .unwrap_or_else(|| "HEAD".to_string())
     };
-    refs.peek().is_none() || refs.any(is_head)
+    let head = repository.commit("HEAD").ok();
+    let target = |spec: String| {
+        let spec = spec.trim_start_matches('+');
+        let (source, target) = spec.split_once(':').unwrap_or((spec, spec));
+        let is_head = !source.is_empty() && repository.commit(source).ok() == head;
+        is_head.then(|| match target.strip_prefix("refs/heads/") {
+            None if target == "HEAD" || target == "@" => current(),
+            None => target.to_string(),
+            Some(branch) => branch.to_string(),
+        })
+    };
+    let mut refs = positional(args).skip(1).peekable();
+    match refs.peek() {
+        None => vec![current()],
+        Some(_) => refs.filter_map(target).collect(),
+    }
+}
+
+/// Whether `args` of `git push` ask what it would do.
+pub fn is_dry_run(args: &[OsString]) -> bool {
+    has_flag(args, "--dry-run", "--dr", Some('n'))
 }
 
 /// What is neither an option of `git push` nor the value of one (git-push(1)).
@@ -275,12 +299,25 @@ pub fn positional(args: &[OsString]) -> impl Iterator<Item = String> {
                 return true;
             }
             only = arg == "--";
-            skip = matches!(
-                arg.as_str(),
-                "-o" | "--push-option" | "--receive-pack" | "--exec" | "--repo"
-            );
+            skip = takes_next(arg);
             false
         })
+}
+
+/// Whether an option of `git push` has the next argument for its value; long ones may be abbreviated.
+fn takes_next(option: &str) -> bool {
+    let long = [
+        ("--push-option", "--pu"),
+        ("--recurse-submodules", "--recu"),
+        ("--receive-pack", "--rece"),
+        ("--repo", "--rep"),
+        ("--exec", "--e"),
+    ];
+    let is_short = cluster(option).len() + 2 == option.len() && option.ends_with('o');
+    is_short
+        || long
+            .iter()
+            .any(|(long, shortest)| is_long(option, long, shortest))
 }
 
 /// The address that servers fetch from for the remote `name`: its fetch address, absolute when it is a folder, and
@@ -566,6 +603,17 @@ mod tests {
             positional(&args("-o x --force origin main")).collect::<Vec<_>>(),
             ["origin", "main"]
         );
+        for one in [
+            "--recurse-submodules on-demand origin main",
+            "--push-opt x origin main",
+            "-fo x origin main",
+            "-ox origin main",
+            "--repo=y origin main",
+        ] {
+            let found: Vec<_> = positional(&args(one)).collect();
+            assert_eq!(found, ["origin", "main"], "{one}");
+        }
+        assert!(!has_flag(&args("-fon"), "--dry-run", "--dr", Some('n')));
         assert_eq!(positional(&args("-- -odd")).collect::<Vec<_>>(), ["-odd"]);
     }
 
