@@ -4,6 +4,7 @@
 //! count, and so that the person can answer a password or one-time code. It stays for a while after the last use;
 //! the next command finds its socket and needs no handshake.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use openssh::Session;
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::error::{Context as _, Error, Result};
@@ -215,6 +217,7 @@ async fn start(
     if let Asking::OnTerminal(output) = asking
         && needs_answer
         && !has("IDENTIFICATION HAS CHANGED")
+        && !REFUSED.lock().await.contains(destination.as_str())
         && fs::File::open("/dev/tty").is_ok()
     {
         // This blocks all servers: the person answers one question at a time. And each only once: a second wrong
@@ -233,11 +236,17 @@ async fn start(
             &log,
         )? {
             None => return Ok(()),
-            Some(answered) => said = answered,
+            Some(answered) => {
+                said = answered;
+                REFUSED.lock().await.insert(destination.to_string());
+            }
         }
     }
     Err(refusal(server, destination, &said))
 }
+
+/// Who has refused an answer of the person's: a command that comes back to them does not ask again.
+static REFUSED: Mutex<BTreeSet<String>> = Mutex::const_new(BTreeSet::new());
 
 fn master_command(
     destination: &Destination,
