@@ -197,6 +197,71 @@ fn git_lfs_files_arrive_as_what_they_stand_for() {
 }
 
 #[test]
+fn git_lfs_files_of_a_submodule_arrive_too() {
+    let lab = Lab::new();
+    let server = lab.server("box");
+    let host = GitHost::start(&lab, "host", None);
+    if !with_lfs(&lab, &host) {
+        return;
+    }
+    let made = format!(
+        "cp -R {0}/proj.git {0}/lib.git; cd ..; git clone -q {1}/lib.git lib; cd lib; git lfs install --local >/dev/null
+        git lfs track '*.dat' >/dev/null; seq 1 5000 >numbers.dat; git add .; git commit -qm Numbers; git push -q origin HEAD:main
+        cd ../proj; git submodule --quiet add {1}/lib.git lib; git commit -qam 'Use numbers'",
+        host.folder().display(),
+        host.url("")
+    );
+    lab.run("sh", &["-ec", &made]).succeeds();
+    lab.agile(&["push", "-u", "origin", "main"])
+        .succeeds()
+        .complains("1 run started");
+    lab.agile(&["wait", "--timeout", "300"]).succeeds();
+    let numbers = code_of_runs(&server, "lib/numbers.dat");
+    assert!(numbers.ends_with("\n5000\n"), "{numbers}");
+    assert_eq!(code_of_runs(&server, "big.bin").len(), 11_000);
+
+    // What is not sent is not taken for what it stands for.
+    let direct = lab
+        .read("agile.toml")
+        .replace("path = ", "source = \"direct\"\npath = ");
+    server.sh("rm -rf ~/agile/proj/modules").succeeds();
+    lab.write("agile.toml", &direct);
+    lab.commit("Send it");
+    lab.agile(&["trust", "box"]).succeeds();
+    lab.agile(&["push"]).ends_with(5).explains(
+        "Git LFS keeps files of the submodule lib",
+        "source = \"origin\"",
+    );
+    assert_eq!(server.launches(), 1);
+}
+
+#[test]
+fn a_repository_in_the_commit_that_nobody_can_get_is_said() {
+    let lab = Lab::new();
+    let server = lab.server("box");
+    lab.project(&["box"]);
+    lab.agile(&["trust", "--all"]).succeeds();
+    lab.run(
+        "sh",
+        &[
+            "-ec",
+            "git init -q inner; cd inner; git commit -q --allow-empty -m x",
+        ],
+    )
+    .succeeds();
+    lab.git(&["-c", "advice.addEmbeddedRepo=false", "add", "inner"])
+        .succeeds();
+    lab.commit("By mistake");
+    lab.agile(&["push", "-u", "origin", "main"])
+        .ends_with(3)
+        .explains(
+            "the submodule inner cannot be deployed",
+            "git rm --cached inner",
+        );
+    assert_eq!(server.launches(), 0);
+}
+
+#[test]
 fn what_git_lfs_keeps_travels_with_the_commit() {
     let lab = Lab::new();
     let server = lab.server("box");

@@ -68,7 +68,10 @@ fn collect(
     if links.is_empty() {
         return Ok(());
     }
-    let described = gitmodules(root, commit)?;
+    let described = match has_gitmodules(git, commit) {
+        true => gitmodules(root, commit)?,
+        false => Vec::new(),
+    };
     for (path, id) in links {
         let shown = format!("{prefix}{path}");
         let about = |key: &str| {
@@ -89,7 +92,10 @@ fn collect(
         let url = about("url").ok_or_else(|| {
             Error::config(cannot())
                 .cause(".gitmodules does not say where it comes from")
-                .hint(format!("git submodule add URL {shown}, and commit that"))
+                .hint(format!(
+                    "git submodule add URL {shown}; or, to have its files in this repository: \
+                     git rm --cached {shown}, rm -rf {shown}/.git, git add {shown}; and commit that"
+                ))
         })?;
         let url = absolute(&url, base);
         check_address(&url).map_err(|why| Error::config(cannot()).cause(why))?;
@@ -115,15 +121,16 @@ fn collect(
     Ok(())
 }
 
+fn has_gitmodules(git: &git2::Repository, commit: Oid) -> bool {
+    let tree = git.find_commit(commit).and_then(|commit| commit.tree());
+    tree.is_ok_and(|tree| tree.get_name(".gitmodules").is_some())
+}
+
 /// The gitlinks of a commit: path and commit of each.
 fn links(git: &git2::Repository, commit: Oid) -> Result<Vec<(String, Oid)>> {
     let mut links = Vec::new();
     let tree = git.find_commit(commit).and_then(|commit| commit.tree());
     let tree = tree.or_config(|| format!("cannot read commit {commit}"))?;
-    // Without a file of that name there is none that git would know how to get.
-    if tree.get_name(".gitmodules").is_none() {
-        return Ok(links);
-    }
     tree.walk(TreeWalkMode::PreOrder, |folder, entry| {
         if entry.kind() == Some(ObjectType::Commit) {
             let path = [folder.as_bytes(), entry.name_bytes()].concat();

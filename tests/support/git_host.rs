@@ -66,6 +66,11 @@ impl GitHost {
         format!("https://{user}localhost:{}", self.port)
     }
 
+    /// Where its repositories are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// From now on it lets in only who brings these.
     pub fn set_password(&self, user: &str, password: &str) {
         write(&self.folder.join("password"), &format!("{user}:{password}"));

@@ -29,6 +29,29 @@ fetch_submodule() {
 	split_submodule "$1"
 	mkdir -p modules || fail disk "cannot write in $base"
 	fetch_commit "modules/$module_name.git" "$module_url" "$module_commit" "$module_commit of the submodule $module_path" submodule
+	! uses_lfs "$module_commit" || [ -s "$repo/lfs/agile-$module_commit" ] || fetch_module_lfs
+}
+
+# uses_lfs COMMIT: whether Git LFS keeps any of its files.
+uses_lfs() { agile_git grep -q filter=lfs "$1" -- ':(glob)**/.gitattributes' 2>/dev/null; }
+
+# fetch_module_lfs: what Git LFS keeps of the submodule comes into the store of the submodule's repository.
+fetch_module_lfs() {
+	git lfs version >/dev/null 2>&1 || fail lfs "Git LFS keeps files of the submodule $module_path, and there is no git-lfs on the server"
+	if [ -z "$module_url" ]; then
+		answer_line hint "set source = \"origin\" for this server"
+		fail lfs "Git LFS keeps files of the submodule $module_path, which are not sent"
+	fi
+	lock "$base/locks/lfs"
+	progress "fetching the submodule $module_path from Git LFS"
+	said=$(to_git_host -c "remote.agile.url=$module_url" lfs fetch agile "$module_commit" 2>&1) &&
+		put "$repo/lfs/agile-$module_commit" "$(now)"
+	agile_status=$?
+	unlock "$base/locks/lfs"
+	[ "$agile_status" -ne 0 ] || return 0
+	blame lfs
+	answer_tail "$said"
+	fail "$step" "cannot fetch the Git LFS files of the submodule $module_path"
 }
 
 # split_submodule LINE: its name, commit, path and address, which may be empty where the commit was sent.
@@ -179,7 +202,12 @@ read_head() {
 check_out_submodule() {
 	split_submodule "$2"
 	repo=$base/modules/$module_name.git
+	agile_lfs=$lfs lfs=
+	[ ! -s "$repo/lfs/agile-$module_commit" ] || lfs=submodule
 	add_worktree "$1/$module_path" "$module_commit"
+	agile_status=$?
+	lfs=$agile_lfs
+	return "$agile_status"
 }
 
 # add_worktree FOLDER COMMIT
@@ -234,7 +262,7 @@ connect_to_git_host() {
 	[ -z "${GIT_SSH-}${GIT_SSH_COMMAND-}" ] && ! git config core.sshCommand >/dev/null 2>&1 || return 0
 	umask 077
 	set_git_socket "$2" || return 0
-	ssh -o BatchMode=yes -o ConnectTimeout=10 -o ControlPersist=60 -o ClearAllForwardings=yes -o ForwardAgent=no \
+	ssh -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=30 -o ServerAliveCountMax=4 -o ControlPersist=60 -o ClearAllForwardings=yes -o ForwardAgent=no \
 		-S "$git_socket" -M -N -f ${git_port:+-p "$git_port"} -- "$git_host"
 }
 
@@ -274,10 +302,12 @@ leave_git_host() {
 # none of it.
 to_git_host() (
 	GIT_TERMINAL_PROMPT=0
-	export GIT_TERMINAL_PROMPT
+	# A git host that is silent for two minutes is given up.
+	: "${GIT_HTTP_LOW_SPEED_LIMIT:=1}" "${GIT_HTTP_LOW_SPEED_TIME:=120}"
+	export GIT_TERMINAL_PROMPT GIT_HTTP_LOW_SPEED_LIMIT GIT_HTTP_LOW_SPEED_TIME
 	unset GIT_ASKPASS SSH_ASKPASS
 	if [ -z "${GIT_SSH-}${GIT_SSH_COMMAND-}" ] && ! git config core.sshCommand >/dev/null 2>&1; then
-		GIT_SSH_COMMAND='ssh -o BatchMode=yes'
+		GIT_SSH_COMMAND='ssh -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=30 -o ServerAliveCountMax=4'
 		if [ -n "${meanwhile-}" ] && [ "$from" = "$url" ] && set_git_socket "$url" && [ -S "$git_socket" ]; then
 			GIT_SSH_COMMAND="$GIT_SSH_COMMAND -o ControlMaster=no -S $git_socket"
 		fi
