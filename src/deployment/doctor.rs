@@ -125,7 +125,8 @@ fn managers(manager: Manager) -> &'static [&'static str] {
         Manager::Uv => &["uv"],
         Manager::Virtualenv => &["virtualenv"],
         Manager::Pyenv => &["pyenv"],
-        Manager::Pipenv => &["pipenv"],
+        // What is locked is installed by pip.
+        Manager::Pipenv => &[],
         Manager::Conda => &["conda", "mamba", "micromamba"],
         Manager::Docker => &["docker", "podman"],
     }
@@ -149,7 +150,7 @@ pub struct Examination<'a> {
 /// The oldest git on a server: the first that has `fetch --no-write-fetch-head`.
 const SERVER_GIT: (u32, u32) = (2, 29);
 /// Clocks may differ by so many seconds.
-const CLOCK: i64 = 30;
+const CLOCK: i64 = 5;
 /// Less room than this is worth a word: in KiB, and in files.
 const ROOM: (u64, u64) = (2 << 20, 10_000);
 
@@ -168,7 +169,7 @@ impl Examination<'_> {
         findings.extend(self.lfs());
         findings.extend(self.shell());
         findings.extend(self.clock());
-        findings.extend(self.fact("gpu").first().map(|gpu| Finding::ok("gpu", *gpu)));
+        findings.extend(self.gpu());
         findings
     }
 
@@ -282,6 +283,15 @@ impl Examination<'_> {
         match self.program(names) {
             Some(said) => Some(Finding::ok("manager", said)),
             None if names.is_empty() || manager == Manager::Auto => None,
+            None if let [name, said] = *self.fact("silent") => Some(Finding::bad(
+                Level::Error,
+                "manager",
+                format!("{name} does not answer: {said}"),
+                format!(
+                    "start it on {}, or let the account use it",
+                    self.server.name
+                ),
+            )),
             None => Some(Finding::bad(
                 Level::Error,
                 "manager",
@@ -402,15 +412,49 @@ impl Examination<'_> {
             let said = format!("{free} free of {all}");
             Finding::bad(Level::Warning, "inodes", said, mend)
         }));
-        let quotas = self.facts("quota").filter_map(|fact| pair(fact[0]));
-        findings.extend(quotas.map(|(used, limit)| {
-            let said = format!("{} used of {}", size(used), size(limit));
-            match used.saturating_mul(20) >= limit.saturating_mul(19) {
+        let quota = |said: String, used: u64, limit: u64| {
+            let is_short = used.saturating_mul(20) >= limit.saturating_mul(19);
+            match is_short {
                 true => Finding::bad(Level::Warning, "quota", said, mend),
                 false => Finding::ok("quota", said),
             }
+        };
+        let quotas = self.facts("quota").filter_map(|fact| pair(fact[0]));
+        findings.extend(quotas.map(|(used, limit)| {
+            let said = format!("{} used of {}", size(used), size(limit));
+            quota(said, used, limit)
+        }));
+        let files = self.facts("file-quota").filter_map(|fact| pair(fact[0]));
+        findings.extend(files.map(|(used, limit)| {
+            let said = format!("{used} files used of {limit}");
+            quota(said, used, limit)
         }));
         findings
+    }
+
+    fn gpu(&self) -> Option<Finding> {
+        if let Some(gpu) = self.fact("gpu").first() {
+            return Some(Finding::ok("gpu", *gpu));
+        }
+        let mend = format!("git agile ssh {} nvidia-smi", self.server.name);
+        let wants_some = self
+            .server
+            .gpus
+            .as_ref()
+            .is_some_and(|gpus| !gpus.is_empty());
+        match self.fact("gpu-silent").first() {
+            Some(said) => {
+                let said = format!("nvidia-smi shows none: {said}");
+                Some(Finding::bad(Level::Warning, "gpu", said, mend))
+            }
+            None if wants_some => Some(Finding::bad(
+                Level::Warning,
+                "gpu",
+                "agile.toml names `gpus`, and there is no nvidia-smi that would show one",
+                mend,
+            )),
+            None => None,
+        }
     }
 
     fn downloads(&self) -> Option<Finding> {
@@ -576,7 +620,7 @@ mod tests {
     #[test]
     fn a_good_server_has_nothing_to_mend() {
         assert_eq!(examine("", &GOOD, "\n", 1001), []);
-        assert_eq!(examine("", &GOOD, "", 1030), []);
+        assert_eq!(examine("", &GOOD, "", 1006), []);
     }
 
     #[test]
@@ -612,6 +656,19 @@ mod tests {
         assert_eq!(with("", "inodes|100000 9"), [(Warning, "inodes")]);
         assert_eq!(with("", "inodes|0 0"), []);
         assert_eq!(with("", "quota|96 100"), [(Warning, "quota")]);
+        assert_eq!(with("", "file-quota|96 100"), [(Warning, "quota")]);
+        assert_eq!(
+            with("", "gpu-silent|No devices were found"),
+            [(Warning, "gpu")]
+        );
+        assert_eq!(with("gpus = [0]\n", "x|y"), [(Warning, "gpu")]);
+        assert_eq!(
+            with(
+                "[environment]\nmanager = \"docker\"\n",
+                "silent|docker|denied"
+            ),
+            [(Error, "manager")]
+        );
         assert_eq!(with("", "ends-sessions|me"), [(Error, "linger")]);
         assert_eq!(with("launcher = \"tmux\"\n", "x|y"), [(Error, "launcher")]);
         assert_eq!(

@@ -15,13 +15,17 @@ choose_builder() {
 # find_conda: `conda`, the program, and `kind`, which of them it is.
 find_conda() {
 	for kind in micromamba mamba conda; do
-		find_tool "$kind" "$HOME/micromamba/bin" "$HOME/miniforge3/bin" "$HOME/mambaforge/bin" "$HOME/miniconda3/bin" \
-			"$HOME/anaconda3/bin" "$HOME/miniforge3/condabin" "$HOME/miniconda3/condabin" "$HOME/anaconda3/condabin" \
-			/opt/conda/bin /opt/miniforge3/bin /opt/miniconda3/bin /opt/anaconda3/bin || continue
+		find_conda_tool "$kind" || continue
 		conda=$tool
 		return 0
 	done
 	return 1
+}
+
+find_conda_tool() {
+	find_tool "$1" "$HOME/micromamba/bin" "$HOME/miniforge3/bin" "$HOME/mambaforge/bin" "$HOME/miniconda3/bin" \
+		"$HOME/anaconda3/bin" "$HOME/miniforge3/condabin" "$HOME/miniconda3/condabin" "$HOME/anaconda3/condabin" \
+		/opt/conda/bin /opt/miniforge3/bin /opt/miniconda3/bin /opt/anaconda3/bin
 }
 
 # choose_file: `first`: the lock for this kind of machine, the lock for all kinds, or what they were made from.

@@ -1,5 +1,5 @@
 # shellcheck shell=sh disable=SC2034,SC2154,SC2015,SC2088
-# What a server has and lacks. Changes nothing there. Uses lib.sh, machine.sh and linger.sh.
+# What a server has and lacks. Changes nothing there. Uses lib.sh, machine.sh, linger.sh, environment.sh and conda.sh.
 
 # agile_doctor PATH (NAME VALUE)...: `url` is what the server fetches from, empty where it does not; `python` the version
 # that is wanted; `program` one to look for, any number. The answer has a line `fact NAME VALUE...` for each thing.
@@ -21,16 +21,42 @@ agile_doctor() {
 	folder_facts
 	python_fact
 	agile_gpus=$(gpu_facts)
-	[ -z "$agile_gpus" ] || answer_line fact gpu "$(printf '%s\n' "$agile_gpus" | sed 's/^gpu //' | tr '\n' ';' | sed 's/;$//; s/;/; /g')"
+	if [ -n "$agile_gpus" ]; then
+		answer_line fact gpu "$(printf '%s\n' "$agile_gpus" | sed 's/^gpu //' | tr '\n' ';' | sed 's/;$//; s/;/; /g')"
+	elif command -v nvidia-smi >/dev/null 2>&1; then
+		answer_line fact gpu-silent "$(first_line "$(limited 10 nvidia-smi </dev/null 2>&1)")"
+	fi
 	! ends_sessions || answer_line fact ends-sessions "$person"
 	[ -z "$url" ] || remote_fact
 }
 
-# program_fact NAME: the first line of what it says of its version, if it is there; `lfs` is git's.
+# program_fact NAME: the first line of what it says of its version, if a deployment would find it; `lfs` is git's.
 program_fact() {
 	case $1 in
 	lfs) set -- lfs git lfs version ;;
 	tmux) set -- tmux tmux -V ;;
+	pyenv)
+		# It is its folder that is used.
+		[ ! -d "${PYENV_ROOT:-$HOME/.pyenv}/versions" ] || answer_line fact program pyenv "${PYENV_ROOT:-$HOME/.pyenv}"
+		return
+		;;
+	conda | mamba | micromamba)
+		find_conda_tool "$1" || return 0
+		set -- "$1" "$tool" --version
+		;;
+	docker | podman)
+		find_tool "$1" /usr/local/bin || return 0
+		# The program alone runs nothing.
+		if ! agile_said=$(limited 10 "$tool" version </dev/null 2>&1 >/dev/null); then
+			answer_line fact silent "$1" "$(first_line "$agile_said")"
+			return
+		fi
+		set -- "$1" "$tool" --version
+		;;
+	uv | virtualenv)
+		find_tool "$1" || return 0
+		set -- "$1" "$tool" --version
+		;;
 	*)
 		command -v "$1" >/dev/null 2>&1 || return 0
 		set -- "$1" "$1" --version
@@ -45,6 +71,9 @@ program_fact() {
 	answer_line fact program "$agile_fact" "$(printf '%s\n' "$agile_said" | sed -n '/[0-9]/{p;q;}' | tr '\t' ' ' | cut -c 1-80)"
 }
 
+# first_line TEXT: the first that says something.
+first_line() { printf '%s\n' "$1" | sed -n '/[^[:space:]]/{p;q;}' | tr '\t' ' ' | cut -c 1-200; }
+
 # folder_facts: the project's folder or the one in which it would be made, and what room there is, in KiB and files.
 folder_facts() {
 	place=$base
@@ -55,24 +84,27 @@ folder_facts() {
 	answer_line fact disk "$(df -Pk "$place" 2>/dev/null | awk 'END { print $2, $4 }')"
 	answer_line fact inodes "$(df -Pi "$place" 2>/dev/null | awk 'END { print $2, $4 }')"
 	command -v quota >/dev/null 2>&1 || return 0
-	# quota(1): file system, blocks used, quota, limit; a star marks what is over.
+	# quota(1): file system, and twice what is used, quota, limit, and a grace where a star marks what is over: of blocks
+	# and of files.
 	agile_said=$(limited 10 quota -w </dev/null 2>/dev/null | awk '
-		$2 ~ /^[0-9]+[*]?$/ && $4 ~ /^[0-9]+$/ {
-			limit = $4 > 0 ? $4 : $3
-			if (limit > 0) print $2 + 0, limit
-		}' | head -n 4)
+		function told(what, at) {
+			if ($at !~ /^[0-9]+[*]?$/ || $(at + 2) !~ /^[0-9]+$/) return
+			limit = $(at + 2) > 0 ? $(at + 2) : $(at + 1)
+			if (limit > 0) print what, $at + 0, limit
+		}
+		{ told("quota", 2); told("file-quota", 5 + ($2 ~ /[*]/)) }' | head -n 8)
 	agile_ifs=$IFS
 	IFS=$newline
 	for agile_fact in $agile_said; do
 		IFS=$agile_ifs
-		answer_line fact quota "$agile_fact"
+		answer_line fact "${agile_fact%% *}" "${agile_fact#* }"
 	done
 	IFS=$agile_ifs
 }
 
 # python_fact: the Python that environments are made from, and whether it can make them.
 python_fact() {
-	for interpreter in ${python:+"python$python"} python3; do
+	for interpreter in ${python:+"python$python" "python${python%.*}"} python3; do
 		version=$("$interpreter" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null </dev/null) || continue
 		if "$interpreter" -c 'import venv, ensurepip' 2>/dev/null </dev/null; then agile_fact=venv; else agile_fact=bare; fi
 		answer_line fact python "$version" "$agile_fact"
@@ -95,6 +127,6 @@ remote_fact() {
 	case $? in
 	0) answer_line fact remote ok ;;
 	124) answer_line fact remote "no answer within 20 seconds" ;;
-	*) answer_line fact remote "$(printf '%s\n' "$agile_said" | sed -n '/[^[:space:]]/p' | sed -n 1p | tr '\t' ' ' | cut -c 1-200)" ;;
+	*) answer_line fact remote "$(first_line "$agile_said")" ;;
 	esac
 }

@@ -41,7 +41,7 @@ python_version() {
 
 # find_python: `interpreter`, the one asked for, and `version`.
 find_python() {
-	for interpreter in ${python:+"python$python"} python3 python; do
+	for interpreter in ${python:+"python$python" "python${python%.*}"} python3 python; do
 		python_version || continue
 		case $version in
 		"$python" | "$python."* | "$python "*) return 0 ;;
