@@ -27,10 +27,20 @@ link_data() {
 }
 
 link_one() {
+	# What could not be had for one run is not tried again for the next: `lost`, lines SUM URL, step and trouble.
+	: "${lost:=$newline}"
+	case $lost in *"$newline$1 $3$tab"*)
+		agile_lost=${lost#*"$newline$1 $3$tab"}
+		agile_lost=${agile_lost%%"$newline"*}
+		answer_line failed "$id" "${agile_lost%%"$tab"*}" "${agile_lost#*"$tab"}"
+		return 1
+		;;
+	esac
 	if ! get_data "$1" "$3"; then
 		blame data
 		answer_line failed "$id" "$step" "$trouble"
 		answer_tail "$(cat "$agile_file.log" 2>/dev/null)"
+		lost=$lost$1\ $3$tab$step$tab$trouble$newline
 		return 1
 	fi
 	agile_folder=$run/code
@@ -138,15 +148,25 @@ fetch_data() {
 download_data() {
 	case $1 in https:*) agile_schemes='=https' ;; *) agile_schemes='=http,https' ;; esac
 	if command -v curl >/dev/null 2>&1; then
-		curl -q --proto "$agile_schemes" --proto-redir "$agile_schemes" --globoff -fsSL --retry 3 -C - -o "$agile_file" -- "$1"
+		download_by_curl "$1" || {
+			# A server that does not continue, or has nothing more to give: from the beginning.
+			case $?,$agile_status in 33,* | 36,* | 22,416) ;; *) false ;; esac && [ -s "$agile_file" ] &&
+				rm -f "$agile_file" && download_by_curl "$1"
+		}
 	elif [ "$sum" != - ] && command -v wget >/dev/null 2>&1; then
-		wget -q -c -O "$agile_file" -- "$1"
+		wget -q -c --timeout=60 --tries=4 -O "$agile_file" -- "$1"
 	elif find_any_python; then
 		"$agile_python" -c "$download" "$1" "$agile_file"
 	else
 		trouble="there is neither curl nor python3 on the server"
 		return 1
 	fi >"$agile_file.log" 2>&1 </dev/null
+}
+
+# download_by_curl URL: `agile_status` is what the server answered last. A server that is silent for a minute is given up.
+download_by_curl() {
+	agile_status=$(curl -q --proto "$agile_schemes" --proto-redir "$agile_schemes" --globoff -fsSL --retry 3 \
+		--connect-timeout 30 --speed-limit 1 --speed-time 60 -w '%{http_code}' -C - -o "$agile_file" -- "$1")
 }
 
 # unpack_data URL: what the archive holds appears at once or not at all.

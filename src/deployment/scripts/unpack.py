@@ -126,14 +126,15 @@ def unpack():
 
 
 def link():
-    """Links come last, so that nothing is written through one."""
+    """Links come last, and the folders of all of them before the first, so that nothing is written through one."""
     for path, original in hard_links:
         if original is None or not os.path.isfile(original):
             fail("%s is a link to nothing" % path[len(target) + 1:])
         folder(os.path.dirname(path))
         os.link(original, path)
-    for path, original in links:
+    for path, _ in links:
         folder(os.path.dirname(path))
+    for path, original in links:
         if os.path.lexists(path):
             fail("%s is a link and something else" % path[len(target) + 1:])
         os.symlink(original, path)
