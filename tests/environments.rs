@@ -746,7 +746,15 @@ fn runs_in_containers() {
     lab.agile(&["push"])
         .succeeds()
         .complains("environment built");
-    let running = || docker.run(&["ps", "--format", "{{.Names}}"]).unwrap();
+    // The run's id, and what tells it from the same run in another folder.
+    let container = || docker.run(&["ps", "--format", "{{.Names}}"]).unwrap();
+    let running = || {
+        container()
+            .split('.')
+            .next()
+            .unwrap_or_default()
+            .to_string()
+    };
     let newest = server
         .sh("ls -t agile/proj/runs | head -n 1")
         .stdout
@@ -757,7 +765,7 @@ fn runs_in_containers() {
         lab.agile(&["logs", "@"]).stdout == "of the commit\n"
     });
     let arguments = docker
-        .run(&["inspect", "--format", "{{json .Config}}", &newest])
+        .run(&["inspect", "--format", "{{json .Config}}", &container()])
         .unwrap();
     assert!(!arguments.contains("hush"), "{arguments}");
     lab.agile(&["stop", "--yes", "--grace", "1", "@"])

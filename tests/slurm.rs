@@ -150,7 +150,9 @@ fn a_run_ends_as_slurm_says() {
     let Some(cluster) = Cluster::new(
         "slurm = { requeue = true }",
         "grid = { n = [1, 2, 3, 4] }\nstop = { timeout = \"600s\" }",
-        &format!("case $1 in 1) exit 3 ;; 3) trap '' TERM ;; esac\n{WAIT}"),
+        &format!(
+            "case $1 in 1) exit 3 ;; 2) trap 'exit 0' TERM ;; 3) trap '' TERM ;; esac\n{WAIT}"
+        ),
     ) else {
         return;
     };
@@ -373,6 +375,15 @@ fn a_job_that_is_cancelled_before_it_begins_stopped_its_runs() {
         return;
     };
     cluster.push();
+    assert_eq!(cluster.states(), ["queued"; 3]);
+    // They are there, and not to be removed.
+    let foreseen = cluster.lab.agile(&["deploy", "--dry-run"]);
+    foreseen.succeeds().says("queued").never_says("launch:");
+    cluster
+        .lab
+        .agile(&["clean", "--yes", "--force"])
+        .succeeds()
+        .says("kept: 3 runs");
     assert_eq!(cluster.states(), ["queued"; 3]);
     for job in cluster.slurm.jobs() {
         cluster.slurm.asks("scancel", &[&job]).succeeds();

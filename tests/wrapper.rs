@@ -236,11 +236,13 @@ fn a_metric_ends_its_run_and_everything_below_it() {
                 "timeout = \"1s\", metric = \"train.loss\", below = 0",
                 "plain 0.5",
             ),
+            // To end in good order when it is asked to is not to have done what was to be done.
+            ("time-polite", "timeout = \"1s\"", "polite 0.5"),
         ],
     );
     lab.agile(&["wait", "--timeout", "300"])
         .ends_with(1)
-        .complains("1 of 6 runs did not succeed");
+        .complains("2 of 7 runs did not succeed");
     let found: Vec<_> = runs(&lab)
         .iter()
         .map(|run| {
@@ -259,6 +261,7 @@ fn a_metric_ends_its_run_and_everything_below_it() {
         ),
         ("polite", "succeeded", "train.loss below 0.01 (0.001)"),
         ("time", "timed-out", "its time was over"),
+        ("time-polite", "timed-out", "its time was over"),
     ];
     let expected = expected.map(|(a, b, c)| (a.to_string(), b.to_string(), c.to_string()));
     assert_eq!(found, expected);

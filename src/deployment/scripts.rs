@@ -239,7 +239,7 @@ fn objects(files: &[LfsFile]) -> impl Iterator<Item = (&'static str, String)> {
 pub fn foresee(deployment: &Deployment) -> Call {
     let recipe = &deployment.recipe;
     let mut parts = vec![LIB, STATUS, COMMIT, ENVIRONMENT, builder(recipe.manager)];
-    parts.extend([DATA, LFS, FORESEE]);
+    parts.extend([SLURM, DATA, LFS, FORESEE]);
     let sets: Vec<&DataKey> = data_sets(&deployment.runs);
     let mut named = vec![
         ("commit", deployment.commit.clone()),
@@ -438,12 +438,15 @@ pub fn python<A: AsRef<[u8]>>(
 /// The call that says what the server has and lacks: `programs` are looked for, `python` is the version that is wanted,
 /// and `url` is asked whether it lets the server read; both may be empty.
 pub fn doctor(path: &RemotePath, url: &str, python: &str, programs: &[&str]) -> Call {
-    let call = Call::new(&[LIB, MACHINE, LINGER, DOCTOR], "agile_doctor")
-        .arg(path.as_str())
-        .arg("url")
-        .arg(url)
-        .arg("python")
-        .arg(python);
+    let call = Call::new(
+        &[LIB, MACHINE, LINGER, ENVIRONMENT, CONDA, DOCTOR],
+        "agile_doctor",
+    )
+    .arg(path.as_str())
+    .arg("url")
+    .arg(url)
+    .arg("python")
+    .arg(python);
     programs
         .iter()
         .fold(call, |call, name| call.arg("program").arg(name))
@@ -465,7 +468,7 @@ pub fn remove_things(path: &RemotePath, things: &[String]) -> Call {
     things.iter().fold(call, |call, thing| call.arg(thing))
 }
 
-const CLEANING: [&str; 5] = [LIB, STATUS, COMMIT, MARK, CLEAN];
+const CLEANING: [&str; 6] = [LIB, STATUS, SLURM, COMMIT, MARK, CLEAN];
 
 /// The command for `ssh -t` that brings a run's session to the terminal. Its text holds no single quote, `!` or line
 /// break, so that every login shell passes it on unchanged.

@@ -1,5 +1,6 @@
 # shellcheck shell=sh disable=SC2034,SC2154,SC2015,SC2088
-# What lies on a server that nobody needs, and its removal. Uses lib.sh, status.sh, commit.sh and mark.sh.
+# What lies on a server that nobody needs, and its removal. Uses lib.sh, status.sh, slurm.sh, commit.sh and
+# mark.sh.
 
 # agile_clean PATH list DAYS, or agile_clean PATH remove THING...: a THING is runs/ID, envs/NAME, data/SHA256 or left/NAME.
 # The list has a line `item THING KIB old|young over|going FACTS...` for each, and `uses ID THING...` for each run.
@@ -61,7 +62,9 @@ list_one() {
 # has_ended ID: after run_facts: whether the run has ended for sure, or has never begun and is not to begin.
 has_ended() {
 	case $agile_exit,$seen in
-	-,gone | -,killed | -,rebooted | -,refused | [0-9]*) ;;
+	-,gone | -,killed | -,rebooted | -,refused | -,over* | [0-9]*) ;;
+	# Slurm has it, or does not say.
+	-,job*) return 1 ;;
 	*) [ ! -d "runs/$1/started" ] || return 1 ;;
 	esac
 	for agile_file in queue/??????????-"$1"; do

@@ -98,11 +98,12 @@ build_hint() {
 
 run_environment() { :; }
 
-# run_within: starts the run in a container that bears its id. No variable's value is an argument: those of the run are
-# read from its folder, in the container.
+# run_within: starts the run in a container that bears its id, and a number that tells it from the same run in another
+# folder. No variable's value is an argument: those of the run are read from its folder, in the container.
 run_within() {
-	put "$run/container" "$engine" || return 1
-	printf 'run=%s\nset --' "$(word "$run")"
+	agile_container=$id.$(printf '%s' "$run" | cksum | tr -dc '0-9 ' | cut -d ' ' -f 1)
+	put "$run/container" "$engine" "$agile_container" || return 1
+	printf 'run=%s\ncontainer=%s\nset --' "$(word "$run")" "$agile_container"
 	while IFS= read -r agile_option; do printf ' %s' "$(word "$agile_option")"; done <"$env/options"
 	printf '\nengine=%s image=%s data=%s\n' "$(word "$engine")" "$(cat "$env/image")" "$(word "$base/data")"
 	case $newline$(cat "$env/options")$newline in
@@ -110,7 +111,7 @@ run_within() {
 	*) printf 'shell=sh\n' ;;
 	esac
 	cat <<'END'
-set -- "$@" --name "${run##*/}" --workdir "$run/code" --volume "$run:$run" --volume "$data:$data:ro" --env "AGILE_RUN=${run##*/}" --env HOME=/tmp
+set -- "$@" --name "$container" --workdir "$run/code" --volume "$run:$run" --volume "$data:$data:ro" --env "AGILE_RUN=${run##*/}" --env HOME=/tmp
 for name in $(env | sed -n 's/^\([A-Z][A-Z0-9_]*\)=.*/\1/p'); do
 	case $name in CUDA_VISIBLE_DEVICES | AGILE_SLOT | SLURM_*) set -- "$@" --env "$name" ;; esac
 done

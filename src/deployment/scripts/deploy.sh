@@ -65,6 +65,8 @@ agile_deploy() {
 		shift 7
 	done
 	leave_git_host
+	# A run that has waited is started here too.
+	forget_agent
 	# shellcheck disable=SC2086 # ids, to be words
 	[ -z "$prepared" ] || submit_runs $prepared
 	dispatch

@@ -95,7 +95,7 @@ spare_users() {
 		agile_user=${agile_used%/env}
 		run_facts "${agile_user##*/}"
 		case $agile_exit,$seen in
-		-,alive | -,claimed | -,elsewhere)
+		-,alive | -,claimed | -,elsewhere | -,job*)
 			unlock "$base/locks/env-$name"
 			answer_line hint "wait for that run, or: git agile stop ${agile_user##*/}"
 			fail environment "the environment envs/$name is damaged, and run ${agile_user##*/} still uses it"

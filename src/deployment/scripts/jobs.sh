@@ -258,7 +258,8 @@ stop_jobs() {
 		shift
 	done
 	[ -n "$tasks" ] || return 0
-	progress "cancelling$tasks"
+	# shellcheck disable=SC2086 # tasks, to be counted
+	progress "cancelling $(printf '%s\n' $tasks | wc -l | tr -d ' ') tasks in Slurm"
 	# shellcheck disable=SC2086 # tasks, to be words
 	if ! in_time scancel $tasks >/dev/null 2>&1 && pictured='' && ! ask_slurm; then
 		# It has not heard of it: what goes on is not to be called stopped when it has ended.

@@ -228,7 +228,8 @@ lock() {
 				mv "$agile_held" "$agile_lock/$me" 2>/dev/null && break 2
 			fi
 			# An owner on a machine that cannot be seen is believed for a day.
-			if [ "$seen" = elsewhere ] && [ -n "$(find "$agile_held" -mtime +0 2>/dev/null)" ]; then
+			# Taking a lock renames its file, which leaves the time of its last write as it was.
+			if [ "$seen" = elsewhere ] && [ -n "$(find "$agile_held" -ctime +0 2>/dev/null)" ]; then
 				mv "$agile_held" "$agile_lock/$me" 2>/dev/null && break 2
 			fi
 			[ -n "$agile_waited" ] || progress "waiting for process $4 on $2"

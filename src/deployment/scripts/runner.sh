@@ -90,14 +90,15 @@ run_all() {
 	rmdir "$run/watching" 2>/dev/null
 	if [ -d "$run/stop" ]; then
 		finish stopped "$code"
-	elif [ "$code" -eq 0 ]; then
-		finish succeeded 0
+	# A program that ends in good order when it is asked to has not done what it was to do.
 	elif [ "$verdict" -eq "$TIMED_OUT" ]; then
 		finish timed-out "$code"
-	elif [ "$verdict" -eq "$RULED_OUT" ]; then
-		finish stopped "$code"
 	elif [ "$1" = slurm ] && ended_by_slurm; then
 		finish "$end" "$code"
+	elif [ "$code" -eq 0 ]; then
+		finish succeeded 0
+	elif [ "$verdict" -eq "$RULED_OUT" ]; then
+		finish stopped "$code"
 	else
 		finish failed "$code"
 	fi
@@ -235,15 +236,18 @@ uptime_now() {
 # resources: lines of a word and its value: seconds, of processor time and by the clock; memory in KiB; the rule that has
 # ended the run. Processor time is that of the program and all that was waited for.
 resources() {
-	awk -v begun="$begun" -v ended="$ended" '
+	agile_contained=0
+	[ ! -s "$run/container" ] || agile_contained=1
+	awk -v begun="$begun" -v ended="$ended" -v contained="$agile_contained" '
 		NR == 2 {
-			for (i = 1; i <= 2; i++) {
+			# A container is not ours: what is counted is the program that has started it.
+			for (i = 1; i <= 2 && !contained; i++) {
 				split($i, part, /[ms]/)
 				printf "%s %.2f\n", i == 1 ? "user" : "system-time", part[1] * 60 + part[2]
 			}
 		}
 		END { printf "wall %.2f\n", ended - begun }' "$run/times"
-	[ ! -s "$run/peak" ] || echo "peak $(cat "$run/peak")"
+	[ ! -s "$run/peak" ] || [ -s "$run/container" ] || echo "peak $(cat "$run/peak")"
 	case $verdict in
 	"$RULED_OUT" | "$TIMED_OUT") echo "rule $(cat "$run/rule" 2>/dev/null)" ;;
 	esac

@@ -21,7 +21,9 @@ run_facts() {
 	fi
 	read_process "$agile_run/process"
 	if [ "$agile_exit" != '-' ]; then
-		case $agile_exit in 12[89] | 1[3-9]? | 2??) by_slurm signal_facts "$agile_run" ;; esac
+		case $agile_exit,$agile_state in
+		12[89],* | 1[3-9]?,* | 2??,* | 0,stopped | 0,failed | 0,timed-out) by_slurm signal_facts "$agile_run" ;;
+		esac
 	elif [ -e "$agile_run/job" ] && [ "${within-}" != "$1" ]; then
 		by_slurm job_facts "$agile_run"
 	elif [ -d "$agile_run/started" ]; then

@@ -93,9 +93,9 @@ stop_tree() {
 # end_container ID: what the run's container still runs, whatever became of the program that started it.
 end_container() {
 	[ -s "$base/runs/$1/container" ] || return 0
-	read -r agile_engine <"$base/runs/$1/container"
-	"$agile_engine" kill "$1" >/dev/null 2>&1
-	"$agile_engine" rm -f "$1" >/dev/null 2>&1
+	read -r agile_engine agile_container <"$base/runs/$1/container"
+	"$agile_engine" kill "${agile_container:-$1}" >/dev/null 2>&1
+	"$agile_engine" rm -f "${agile_container:-$1}" >/dev/null 2>&1
 }
 
 is_over() {
