@@ -132,6 +132,17 @@ fn init_takes_flags_where_nobody_can_be_asked() {
         .says("gpu (me@gpu.example:/data/me)");
     // Nobody agreed before there was a git host to fetch from.
     lab.agile(&["trust", "--list"]).says("no");
+    let listed = lab.agile(&["trust", "--list", "--json"]).json();
+    assert_eq!(
+        (&listed[0]["server"], &listed[0]["agreed"]),
+        (&"gpu".into(), &false.into()),
+        "{listed}"
+    );
+    // The person's own file is read, or it is said why not.
+    lab.run("mkdir", &["-p", "../.config/git-agile/config.toml"]);
+    lab.agile(&["design"])
+        .ends_with(3)
+        .complains("git-agile/config.toml");
 }
 
 #[test]

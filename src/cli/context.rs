@@ -9,10 +9,13 @@ use std::sync::OnceLock;
 
 use git2::Oid;
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::manners::colour;
 use crate::development::repository::Repository;
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Context as _, Error, Kind, Result};
 use crate::model::config::{Config, Layer, load};
 use crate::terminal::{Output, clean};
 
@@ -21,6 +24,8 @@ pub struct Context {
     /// The one way to print.
     pub output: Output,
     runtime: OnceLock<Runtime>,
+    /// What whoever interrupts the command is told.
+    standing: OnceLock<watch::Sender<(&'static str, &'static str)>>,
 }
 
 impl Drop for Context {
@@ -32,12 +37,30 @@ impl Drop for Context {
     }
 }
 
+/// Whether SIGINT is not for us, as for what a script starts behind `&` (proc(5), status: SigIgn).
+fn is_interrupt_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (rustix::process::Signal::INT.as_raw() - 1)) != 0)
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
 impl Context {
     /// Surroundings that print to `output`.
     pub fn new(output: Output) -> Self {
         Context {
             output,
             runtime: OnceLock::new(),
+            standing: OnceLock::new(),
         }
     }
 
@@ -80,14 +103,17 @@ impl Context {
             }
         })?;
         let mut layers: Vec<Layer> = base.into_iter().collect();
-        if let Some(path) = personal_file()
-            && let Ok(content) = fs::read(&path)
-        {
-            layers.push(Layer {
-                file: path.display().to_string(),
-                content,
-                is_personal: true,
-            });
+        if let Some(path) = personal_file() {
+            let file = path.display().to_string();
+            match fs::read(&path) {
+                Ok(content) => layers.push(Layer {
+                    file,
+                    content,
+                    is_personal: true,
+                }),
+                Err(error) if is_absent(&error) => {}
+                Err(error) => return Err(Error::config(format!("cannot read {file}")).cause(error)),
+            }
         }
         layers.push(Layer {
             file: "agile.toml".into(),
@@ -121,6 +147,42 @@ impl Context {
         future: impl Future<Output = T> + Send + 'static,
     ) -> Result<JoinHandle<T>> {
         Ok(self.runtime()?.spawn(future))
+    }
+
+    /// From now on whoever interrupts the command is told what `stands`, and by `hint` how to go on.
+    ///
+    /// # Errors
+    /// [`Kind::Step`](crate::error::Kind::Step) when the system lacks what it needs.
+    pub fn if_interrupted(&self, stands: &'static str, hint: &'static str) -> Result<()> {
+        if let Some(standing) = self.standing.get() {
+            standing.send_replace((stands, hint));
+            return Ok(());
+        }
+        let (sender, standing) = watch::channel((stands, hint));
+        let _ = self.standing.set(sender);
+        self.spawn(async move {
+            let Ok(mut terminated) = signal(SignalKind::terminate()) else {
+                return;
+            };
+            let interrupted = async {
+                if is_interrupt_ignored() || tokio::signal::ctrl_c().await.is_err() {
+                    std::future::pending().await
+                }
+            };
+            tokio::select! {
+                () = interrupted => {}
+                _ = terminated.recv() => {}
+            }
+            if io::stderr().is_terminal() {
+                // What was being shown there.
+                let _ = console::Term::stderr().clear_line();
+            }
+            let (stands, hint) = *standing.borrow();
+            let error = Error::new(Kind::Interrupted, format!("interrupted: {stands}"));
+            Output::new(false, colour()).error(&error.hint(hint));
+            std::process::exit(Kind::Interrupted.status().into());
+        })
+        .map(drop)
     }
 
     fn runtime(&self) -> Result<&Runtime> {

@@ -177,7 +177,11 @@ pub fn execute(
             }
         }
     }
-    records::sync(repository);
+    records::sync(repository)?;
+    ctx.if_interrupted(
+        "what has been launched goes on",
+        "the same command again launches the rest, and `git agile status` shows what there is",
+    )?;
     let lfs_files = lfs_files(repository, request.commit)?;
     let credential = match contacted.iter().all(Share::is_sent) {
         true => None,

@@ -136,6 +136,10 @@ fn pattern(text: &str) -> Result<String, String> {
 /// did not come home; what did is kept.
 pub fn run(args: FetchArgs, ctx: &Context) -> Result<()> {
     let repository = ctx.repository()?;
+    ctx.if_interrupted(
+        "what has come is kept",
+        "the same command again fetches the rest",
+    )?;
     let records = choose(&args, ctx, &repository)?;
     let worst = match args.watch {
         true => watch(&args, ctx, &repository, records)?,

@@ -1,6 +1,7 @@
 //! `git agile trust`.
 
 use clap::Args;
+use serde_json::json;
 
 use super::Context;
 use super::agree::{default_git_host, describe};
@@ -17,6 +18,9 @@ pub struct TrustArgs {
     /// Show the servers, and whether you have agreed to them
     #[arg(long, conflicts_with_all = ["servers", "all", "revoke"])]
     list: bool,
+    /// With --list: print a JSON array, one object a server
+    #[arg(long, requires = "list")]
+    json: bool,
     /// All servers
     #[arg(long)]
     all: bool,
@@ -36,6 +40,17 @@ pub fn run(args: TrustArgs, ctx: &Context) -> Result<()> {
     let agreements = Agreements::load()?;
     for name in &args.servers {
         config.server(name)?;
+    }
+    if args.json {
+        let servers = config.servers.values().map(|server| {
+            let wanted = Agreement::for_server(repository.common_dir(), server, &host);
+            let agreed = agreements.check(&wanted) == Trust::Agreed || server.is_personal;
+            json!({
+                "server": server.name, "host": server.host.to_string(),
+                "fetches_from": wanted.git_host, "agreed": agreed,
+            })
+        });
+        return ctx.output.json(&servers.collect::<Vec<_>>());
     }
     if args.list || (args.servers.is_empty() && !args.all) {
         let mut table = Table::new(&["SERVER", "HOST", "FETCHES FROM", "AGREED"]);

@@ -51,6 +51,7 @@ pub fn until_ended(
     mut records: Vec<Record>,
     timeout: Option<u64>,
 ) -> Result<Vec<Record>> {
+    ctx.if_interrupted("the runs go on", "git agile status")?;
     let begun = Instant::now();
     let (mut pause, mut has_warned) = (Duration::from_millis(200), false);
     let bar = ctx.output.progress().add(ProgressBar::new_spinner());

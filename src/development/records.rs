@@ -218,15 +218,25 @@ pub fn attachment(repository: &Repository, record: &Record, name: &str) -> Optio
 
 /// Waits until what was written to the repository is on the disk, so that a power cut does not take it back. Where
 /// the system cannot do that for one file system, all are waited for.
-pub fn sync(repository: &Repository) {
+///
+/// # Errors
+/// [`Kind::Step`](crate::error::Kind::Step) when the disk does not take it.
+pub fn sync(repository: &Repository) -> Result<()> {
     #[cfg(target_os = "linux")]
-    if let Ok(folder) = std::fs::File::open(repository.common_dir())
-        && rustix::fs::syncfs(&folder).is_ok()
-    {
-        return;
+    if let Ok(folder) = std::fs::File::open(repository.common_dir()) {
+        use rustix::io::Errno;
+        match rustix::fs::syncfs(&folder) {
+            Ok(()) => return Ok(()),
+            Err(error) if matches!(error, Errno::IO | Errno::NOSPC | Errno::DQUOT) => {
+                let said = format!("cannot write to {}", repository.common_dir().display());
+                return Err(Error::step(said).cause(std::io::Error::from(error)));
+            }
+            Err(_) => {}
+        }
     }
     rustix::fs::sync();
     let _ = repository;
+    Ok(())
 }
 
 /// Moves the record's ref to `tip`; false when it is not what it is to be moved `from`, or is there and was not to be.
