@@ -173,9 +173,19 @@ fn stopping_all_starts_none() {
 
 #[test]
 fn fewer_slots_than_there_were() {
+    fewer_slots_than("slots = 3\n");
+}
+
+/// What has gone on without a slot counts where there are some.
+#[test]
+fn slots_where_there_were_none() {
+    fewer_slots_than("");
+}
+
+fn fewer_slots_than(slots: &str) {
     let lab = Lab::new();
     let server = lab.server("box");
-    project(&lab, "slots = 3\n", "grid = { n = [1, 2, 3] }");
+    project(&lab, slots, "grid = { n = [1, 2, 3] }");
     lab.agile(&["push", "-u", "origin", "main"]).succeeds();
     wait_until(5, "all three", || order(&server).len() == 3);
     open(&server, 1);
@@ -185,7 +195,8 @@ fn fewer_slots_than_there_were() {
 
     let text = lab.read("agile.toml");
     let text = text
-        .replace("slots = 3", "slots = 1")
+        .replace(slots, "")
+        .replace("path = ", "slots = 1\npath = ")
         .replace("[1, 2, 3]", "[4]");
     lab.write("agile.toml", &text);
     lab.commit("Take turns");

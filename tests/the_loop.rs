@@ -308,6 +308,12 @@ print(first, data.read_text(), helper.WORD, sep="\n")
     wait_until(20, "the second run", || {
         read(server.home().join("launches")) == "onetwo"
     });
+    let waiting = lab.agile_in_terminal(&["wait"]);
+    waiting.shows("1 of 1 run going on").keys(&["C-c"]);
+    assert_eq!(waiting.ends(), 130, "{waiting}");
+    waiting
+        .shows("error: interrupted: the runs go on")
+        .shows("hint: git agile status");
     let watching = lab.agile_in_terminal(&["status", "--watch"]);
     watching.shows("running");
     let piped = lab.start_agile(&["status", "--watch"]);
@@ -559,7 +565,7 @@ fn the_scripts_run_in_dash_bash_and_busybox() {
         let (answer, _) = through(&server, shell, &look);
         let line = answer.iter().find(|line| line[0] == "run").expect("a line");
         assert_eq!((&*line[3], &*line[5], &*line[6]), ("running", "-", "alive"));
-        let (answer, _) = through(&server, shell, &scripts::stop(&path, 5, [&name]));
+        let (answer, _) = through(&server, shell, &scripts::stop(&path, 5, false, [&name]));
         let line = answer.iter().find(|line| line[0] == "run").expect("a line");
         assert_eq!(
             (&*line[2], &*line[3], &*line[5]),
@@ -573,6 +579,31 @@ fn the_scripts_run_in_dash_bash_and_busybox() {
 }
 
 // ---- what cannot be done -------------------------------------------------------------------------------------------
+
+/// A machine that has another name since the run began, or is no more.
+#[test]
+fn a_run_on_another_machine_can_be_given_up() {
+    let lab = Lab::new();
+    let server = lab.server("box");
+    lab.project(&["box"]);
+    server.close_gate();
+    lab.agile(&["trust", "--all"]).succeeds();
+    lab.agile(&["push", "-u", "origin", "main"]).succeeds();
+    wait_until(20, "the run", || server.launches() == 1);
+    let moved =
+        "sed -i 's/^host .*/host elsewhere/' agile/proj/runs/*/process agile/proj/runs/*/program";
+    server.sh(moved).succeeds();
+    lab.agile(&["status"]).succeeds().says("running");
+    lab.agile(&["stop", "--yes"])
+        .ends_with(5)
+        .explains("it runs on another machine", "git agile stop --gone train-");
+    lab.agile(&["status"]).says("running");
+    lab.agile(&["stop", "--yes", "--gone"])
+        .succeeds()
+        .complains("stopped");
+    lab.agile(&["status"]).says("stopped");
+    server.open_gate();
+}
 
 #[test]
 fn one_unreachable_server_does_not_stop_the_other() {

@@ -214,7 +214,7 @@ async fn ask(
         let call = scripts::status(&server.path, true, runs);
         answer = connection.call(&call, |_| {}).await?;
     }
-    let mut seen = sightings(&answer).0;
+    let mut seen = sightings(&answer, Some(now()));
     // A server speaks for the runs it was asked about, and no others.
     seen.retain(|id, _| runs.contains(id));
     Ok((seen, slurm::unseen(server, &answer)))

@@ -30,6 +30,10 @@ pub struct StopArgs {
     /// Seconds between TERM and KILL
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     grace: u32,
+    /// Take for stopped what runs on a machine that is no more, or has another name now. A run that goes on there after all
+    /// is not ended
+    #[arg(long)]
+    gone: bool,
 }
 
 /// Runs the command.
@@ -64,6 +68,10 @@ pub fn run(args: StopArgs, ctx: &Context) -> Result<()> {
             return Ok(());
         }
     }
+    ctx.if_interrupted(
+        "the servers go on ending what they were asked to end",
+        "git agile status",
+    )?;
     let agreements = Agreements::load()?;
     let answers = ctx.block_on(async {
         let calls = by_place(&active).into_iter().map(|(server, runs)| {
@@ -73,7 +81,7 @@ pub fn run(args: StopArgs, ctx: &Context) -> Result<()> {
                     check_trust(agreements, repository, &server)?;
                     let asking = Asking::OnTerminal(&ctx.output);
                     let mut connection = Connection::open(&server, asking).await?;
-                    let call = scripts::stop(&server.path, args.grace, &runs);
+                    let call = scripts::stop(&server.path, args.grace, args.gone, &runs);
                     connection.call(&call, |_| {}).await
                 };
                 let result = result.await;
@@ -91,7 +99,7 @@ pub fn run(args: StopArgs, ctx: &Context) -> Result<()> {
             Err(error) => failures.push(error),
             Ok(answer) => {
                 failures.extend(slurm::unseen(&server, &answer));
-                let seen = sightings(&answer).0;
+                let seen = sightings(&answer, Some(now()));
                 for id in &runs {
                     failures.extend(take_in(ctx, &repository, id, seen.get(id))?);
                 }
@@ -139,7 +147,9 @@ fn take_in(
         Deed::OutOfReach => Error::step(format!(
             "{id}: it runs on another machine that shares the folder of {server}"
         ))
-        .hint("stop it from a server whose `host` is that machine"),
+        .hint(format!(
+            "stop it from a server whose `host` is that machine; if that is no more: git agile stop --gone {id}"
+        )),
         _ if !record.known.state.is_end() => {
             Error::step(format!("{id}: it may still be going on ({state})"))
                 .hint(format!("git agile stop {id}"))

@@ -275,7 +275,7 @@ impl Report {
 
 /// What `answer` of `server`, which gets the commit from `origin`, says about the runs `asked`.
 pub fn report(server: &Server, origin: &Origin, asked: &[RunId], answer: &Answer) -> Report {
-    let (seen, _) = sightings(answer);
+    let seen = sightings(answer, None);
     let lines = |word: &'static str| answer.iter().filter(move |line| line[0] == word);
     let credential = origin.credential.as_ref();
     let hidden = |text: &String| credential.map_or(text.clone(), |secret| secret.hidden_in(text));

@@ -39,7 +39,7 @@ pub enum Data {
 /// Reads a server's answer. Lines that are not understood are passed over: a newer script may say more.
 pub fn foresight(answer: &Answer) -> Foresight {
     let mut seen = Foresight {
-        runs: sightings(answer).0,
+        runs: sightings(answer, None),
         ..Foresight::default()
     };
     for line in answer {

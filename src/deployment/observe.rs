@@ -79,12 +79,16 @@ enum Process {
     Unknown,
 }
 
-/// The runs that an answer speaks of, and the server's clock.
+/// A server's clock may differ from ours by so many seconds before its times are taken for other than they are.
+const JITTER: i64 = 5;
+
+/// The runs that an answer speaks of. Where it was given `now`, seconds since 1970, and says what the server's clock showed, the
+/// times are by this machine's clock.
 ///
 /// Lines that are not understood are passed over: a newer script may say more.
-pub fn sightings(answer: &Answer) -> (BTreeMap<RunId, Sighting>, Option<i64>) {
+pub fn sightings(answer: &Answer, now: Option<i64>) -> BTreeMap<RunId, Sighting> {
     let mut seen: BTreeMap<RunId, Sighting> = BTreeMap::new();
-    let (mut clock, mut packages) = (None, BTreeMap::new());
+    let (mut clock, mut packages) = (None::<i64>, BTreeMap::new());
     for line in answer {
         let fields: Vec<&str> = line.iter().map(String::as_str).collect();
         match fields.as_slice() {
@@ -120,7 +124,15 @@ pub fn sightings(answer: &Answer) -> (BTreeMap<RunId, Sighting>, Option<i64>) {
             _ => {}
         }
     }
-    (seen, clock)
+    let ahead = now.zip(clock).map(|(now, clock)| now.saturating_sub(clock));
+    if let Some(ahead) = ahead.filter(|ahead| ahead.saturating_abs() > JITTER) {
+        for facts in seen.values_mut().filter_map(|seen| seen.facts.as_mut()) {
+            for time in [&mut facts.since, &mut facts.began].into_iter().flatten() {
+                *time = time.saturating_add(ahead);
+            }
+        }
+    }
+    seen
 }
 
 /// The value of a fact that is called `word`.
@@ -382,7 +394,7 @@ mod tests {
             ),
             line("report|never-seen|host h"),
         ];
-        let sighting = sightings(&answer).0.into_values().next().unwrap();
+        let sighting = sightings(&answer, None).into_values().next().unwrap();
         assert_eq!(
             sighting.packages.as_deref(),
             Some("numpy==2.1\ntorch==2.5\n")
@@ -412,8 +424,24 @@ mod tests {
             vec![],
             vec!["clock".into(), "12".into()],
         ];
-        let (seen, clock) = sightings(&answer);
+        let seen = sightings(&answer, Some(12));
         assert_eq!(seen.keys().map(RunId::as_str).collect::<Vec<_>>(), ["ok-1"]);
-        assert_eq!(clock, Some(12));
+    }
+
+    #[test]
+    fn times_are_by_the_clock_here() {
+        let line = |text: &str| text.split('|').map(str::to_string).collect::<Vec<_>>();
+        let answer = vec![
+            line("run|a-1|look|running|1000|-|alive|990"),
+            line("clock|1010"),
+        ];
+        let times = |now| {
+            let seen = sightings(&answer, now).into_values().next().unwrap();
+            let known = learn(&Known::asked(), seen.facts.as_ref(), 10);
+            (known.started, known.since)
+        };
+        assert_eq!(times(Some(1012)), (Some(990), Some(1000)));
+        assert_eq!(times(Some(4610)), (Some(4590), Some(4600)));
+        assert_eq!(times(None), (Some(990), Some(1000)));
     }
 }

@@ -403,11 +403,18 @@ pub fn status<'a>(
         .fold(call, |call, run| call.arg(run.as_str()))
 }
 
-/// The call that ends runs, `grace` seconds after the first signal by force.
-pub fn stop<'a>(path: &RemotePath, grace: u32, runs: impl IntoIterator<Item = &'a RunId>) -> Call {
+/// The call that ends runs, `grace` seconds after the first signal by force. With `gone`, those on other machines count as
+/// ended.
+pub fn stop<'a>(
+    path: &RemotePath,
+    grace: u32,
+    gone: bool,
+    runs: impl IntoIterator<Item = &'a RunId>,
+) -> Call {
     let call = Call::new(&[LIB, STATUS, QUEUE, SLURM, JOBS, STOP], "agile_stop")
         .arg(path.as_str())
-        .arg(grace.to_string());
+        .arg(grace.to_string())
+        .arg(if gone { "gone" } else { "there" });
     runs.into_iter()
         .fold(call, |call, run| call.arg(run.as_str()))
 }

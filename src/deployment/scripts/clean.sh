@@ -146,12 +146,20 @@ remove_run() {
 
 # discard PATH: out of the way at once; the time that it takes to remove it keeps nobody waiting.
 discard() {
+	[ ! -s "$1/image" ] || discard_image "$1"
 	agile_trash=locks/trash/$(printf '%s' "$1" | tr / -).$$
 	if [ ! -e "$1" ] || mv "$1" "$agile_trash" 2>/dev/null; then
 		answer_line removed "$1"
 	else
 		answer_line kept "$1" "it cannot be moved away"
 	fi
+}
+
+# discard_image ENVIRONMENT: the image that was built for it; one that agile.toml names is not ours.
+discard_image() {
+	for agile_engine in docker podman; do
+		! command -v "$agile_engine" >/dev/null 2>&1 || "$agile_engine" rmi "git-agile:${1#envs/}" >/dev/null 2>&1
+	done
 }
 
 # forget_commits: those that no run stands on and that are older than a day; git itself removes what nothing leads to, later.

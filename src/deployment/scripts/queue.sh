@@ -12,10 +12,33 @@ configure_queue() {
 	# Slurm has a queue of its own; what waits in this one goes on as it was meant.
 	[ "$launcher" != slurm ] || return 0
 	if [ -n "$settings" ]; then
+		has_slots || take_up_runs
 		put queue/settings "$settings" || fail disk "cannot write in $base/queue"
 	elif [ -e queue/settings ]; then
 		printf 'launcher %s\nslots 9999\n' "$launcher" | publish queue/settings
 	fi
+}
+
+has_slots() { [ -s queue/settings ] && ! grep -qx 'slots 9999' queue/settings; }
+
+# take_up_runs: what goes on already, without a slot, has one from now on.
+take_up_runs() {
+	lock "$base/locks/queue"
+	slot=0
+	for agile_started in runs/*/started; do
+		[ -d "$agile_started" ] && [ ! -s "${agile_started%/started}/exit" ] || continue
+		agile_going=${agile_started%/started}
+		agile_going=${agile_going#runs/}
+		[ ! -e "runs/$agile_going/job" ] && ! grep -qx "$agile_going" queue/slot-* 2>/dev/null || continue
+		run_facts "$agile_going"
+		case $agile_exit,$seen in -,alive | -,elsewhere | -,claimed) ;; *) continue ;; esac
+		while :; do
+			slot=$((slot + 1))
+			! slot_is_free || break
+		done
+		put "queue/slot-$slot" "$agile_going"
+	done
+	unlock "$base/locks/queue"
 }
 
 # enqueue ID: the run waits for a slot, if it does not already.

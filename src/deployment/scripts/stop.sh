@@ -2,14 +2,14 @@
 # Ends runs: the whole tree gets TERM, a grace, then KILL, and a look that nothing is left. Uses lib.sh, status.sh,
 # queue.sh, slurm.sh and jobs.sh.
 
-# agile_stop PATH GRACE ID...: GRACE in seconds.
+# agile_stop PATH GRACE gone|there ID...: GRACE in seconds. With `gone`, a run on another machine counts as ended.
 agile_stop() {
 	enter_base "$1" || {
 		answer_line nothing
 		return
 	}
-	grace=$2
-	shift 2
+	grace=$2 elsewhere=$3
+	shift 3
 	identify
 	answer_line clock "$(now)"
 	stop_jobs "$@"
@@ -58,7 +58,11 @@ stop_run() {
 # mark_to_end ID: a runner that has not begun yet finds `stop` and ends at once; also one that a deployment is still preparing.
 mark_to_end() {
 	run_facts "$1"
-	[ "$agile_exit" = '-' ] && [ ! -e "$base/runs/$1/job" ] && [ "$seen" != elsewhere ] || return 0
+	[ "$agile_exit" = '-' ] && [ ! -e "$base/runs/$1/job" ] || return 0
+	if [ "$seen" = elsewhere ]; then
+		[ "$elsewhere" = gone ] || return 0
+		mkdir -p "$base/runs/$1/stop" && put "$base/runs/$1/state" stopped "$(now)" && put "$base/runs/$1/exit" 143
+	fi
 	mkdir -p "$base/runs/$1/stop"
 	leave_queue "$1"
 	marked="$marked $1"
