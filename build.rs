@@ -1,5 +1,7 @@
-//! Makes smaller what the program carries: packs the large tables into a third, and takes comments out of the scripts.
+//! Makes smaller what the program carries: takes comments out of the scripts, and packs those for servers and the large tables
+//! into a third.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -8,22 +10,33 @@ use std::path::Path;
 use flate2::{Compression, write::DeflateEncoder};
 
 const TABLES: &str = "src/requirements/tables";
-/// Shell and Python that runs on servers.
-const SCRIPTS: [&str; 2] = ["src/deployment/scripts", "src/review"];
+/// Shell and Python that deploys.
+const DEPLOYMENT: &str = "src/deployment/scripts";
+/// Python that sends results.
+const REVIEW: &str = "src/review";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    for input in SCRIPTS.iter().chain(&[TABLES, "build.rs"]) {
+    for input in [DEPLOYMENT, REVIEW, TABLES, "build.rs"] {
         println!("cargo::rerun-if-changed={input}");
     }
     let out = std::env::var("OUT_DIR")?;
     let out = Path::new(&out);
     for table in ["modules.tsv", "curated.tsv", "stdlib.tsv"] {
-        pack(&Path::new(TABLES).join(table), &out.join(table))?;
+        let text = fs::read(Path::new(TABLES).join(table))?;
+        pack(&text, &out.join(table))?;
     }
     fs::create_dir_all(out.join("scripts"))?;
-    for folder in SCRIPTS {
-        compact_all(folder, &out.join("scripts"))?;
+    for (name, text) in scripts(REVIEW)? {
+        fs::write(out.join("scripts").join(name), text)?;
     }
+    let scripts = scripts(DEPLOYMENT)?;
+    let parts = scripts
+        .iter()
+        .flat_map(|(name, text)| [name, "\0", text, "\0"]);
+    pack(
+        parts.collect::<String>().as_bytes(),
+        &out.join("scripts.packed"),
+    )?;
     // The index of the tables for unwinding, which the release profile does not do.
     let is = |name: &str, value: &str| std::env::var(name).is_ok_and(|it| it == value);
     if is("PROFILE", "release") && is("CARGO_CFG_TARGET_OS", "linux") {
@@ -32,21 +45,25 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn pack(table: &Path, packed: &Path) -> io::Result<()> {
+fn pack(text: &[u8], packed: &Path) -> io::Result<()> {
     let mut encoder = DeflateEncoder::new(File::create(packed)?, Compression::best());
-    encoder.write_all(&fs::read(table)?)?;
+    encoder.write_all(text)?;
     encoder.finish()?;
     Ok(())
 }
 
-fn compact_all(folder: &str, out: &Path) -> io::Result<()> {
+/// The scripts of a folder, by name, each without its comments.
+fn scripts(folder: &str) -> io::Result<BTreeMap<String, String>> {
+    let mut scripts = BTreeMap::new();
     for script in fs::read_dir(folder)? {
-        let script = script?.path();
-        if let (Some(name), Some("sh" | "py")) = (script.file_name(), extension(&script)) {
-            fs::write(out.join(name), compact(&fs::read_to_string(&script)?))?;
+        let script = script?;
+        if let (Ok(name), Some("sh" | "py")) =
+            (script.file_name().into_string(), extension(&script.path()))
+        {
+            scripts.insert(name, compact(&fs::read_to_string(script.path())?));
         }
     }
-    Ok(())
+    Ok(scripts)
 }
 
 fn extension(path: &Path) -> Option<&str> {

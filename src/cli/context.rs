@@ -5,12 +5,11 @@ use std::future::Future;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use git2::Oid;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::manners::colour;
@@ -25,7 +24,7 @@ pub struct Context {
     pub output: Output,
     runtime: OnceLock<Runtime>,
     /// What whoever interrupts the command is told.
-    standing: OnceLock<watch::Sender<(&'static str, &'static str)>>,
+    standing: Arc<Mutex<Option<(&'static str, &'static str)>>>,
 }
 
 impl Drop for Context {
@@ -60,7 +59,7 @@ impl Context {
         Context {
             output,
             runtime: OnceLock::new(),
-            standing: OnceLock::new(),
+            standing: Arc::default(),
         }
     }
 
@@ -154,30 +153,35 @@ impl Context {
     /// # Errors
     /// [`Kind::Step`](crate::error::Kind::Step) when the system lacks what it needs.
     pub fn if_interrupted(&self, stands: &'static str, hint: &'static str) -> Result<()> {
-        if let Some(standing) = self.standing.get() {
-            standing.send_replace((stands, hint));
+        let said = (stands, hint);
+        let is_watched = {
+            let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+            standing.replace(said).is_some()
+        };
+        if is_watched {
             return Ok(());
         }
-        let (sender, standing) = watch::channel((stands, hint));
-        let _ = self.standing.set(sender);
+        let standing = self.standing.clone();
+        // Asked before there is a handler of ours.
+        let is_ignored = is_interrupt_ignored();
         self.spawn(async move {
-            let Ok(mut terminated) = signal(SignalKind::terminate()) else {
+            let signals = (
+                signal(SignalKind::interrupt()),
+                signal(SignalKind::terminate()),
+            );
+            let (Ok(mut interrupted), Ok(mut terminated)) = signals else {
                 return;
             };
-            let interrupted = async {
-                if is_interrupt_ignored() || tokio::signal::ctrl_c().await.is_err() {
-                    std::future::pending().await
-                }
-            };
             tokio::select! {
-                () = interrupted => {}
+                _ = interrupted.recv(), if !is_ignored => {}
                 _ = terminated.recv() => {}
             }
             if io::stderr().is_terminal() {
                 // What was being shown there.
                 let _ = console::Term::stderr().clear_line();
             }
-            let (stands, hint) = *standing.borrow();
+            let standing = *standing.lock().unwrap_or_else(PoisonError::into_inner);
+            let (stands, hint) = standing.unwrap_or(said);
             let error = Error::new(Kind::Interrupted, format!("interrupted: {stands}"));
             Output::new(false, colour()).error(&error.hint(hint));
             std::process::exit(Kind::Interrupted.status().into());

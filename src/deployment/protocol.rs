@@ -20,6 +20,7 @@ use crc::{CRC_32_CKSUM, Crc};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 use tokio::time::timeout;
 
+use super::scripts::Script;
 pub use crate::model::nonce::Nonce;
 use crate::model::shell::{HasNul, quote_bytes};
 
@@ -35,16 +36,21 @@ pub(super) const SILENCE: Duration = Duration::from_secs(30);
 /// A function of the scripts and its arguments. Without `Debug`: an argument may be a secret.
 #[derive(Clone)]
 pub struct Call {
-    scripts: Vec<&'static str>,
+    scripts: Vec<Script>,
     presets: Vec<(&'static str, String)>,
-    more: Vec<&'static str>,
+    more: Vec<Script>,
     function: &'static str,
     args: Vec<Vec<u8>>,
 }
 
+fn texts(scripts: &[Script]) -> Vec<u8> {
+    let texts = scripts.iter().map(|script| script.text());
+    texts.collect::<String>().into_bytes()
+}
+
 impl Call {
     /// A call of `function`, which `scripts` define, without arguments.
-    pub fn new(scripts: &[&'static str], function: &'static str) -> Self {
+    pub fn new(scripts: &[Script], function: &'static str) -> Self {
         Call {
             scripts: scripts.to_vec(),
             presets: Vec::new(),
@@ -70,7 +76,7 @@ impl Call {
 
     /// The same call with more scripts, which are not part of the opening.
     #[must_use]
-    pub fn with(mut self, scripts: &[&'static str]) -> Self {
+    pub fn with(mut self, scripts: &[Script]) -> Self {
         self.more.extend(scripts);
         self
     }
@@ -88,7 +94,7 @@ impl Call {
     /// # Errors
     /// [`HasNul`] when a variable holds a NUL.
     pub fn opening(&self) -> Result<Vec<u8>, HasNul> {
-        let mut text = self.scripts.concat().into_bytes();
+        let mut text = texts(&self.scripts);
         for (name, value) in &self.presets {
             text.extend_from_slice(name.as_bytes());
             text.push(b'=');
@@ -103,7 +109,7 @@ impl Call {
     /// # Errors
     /// [`HasNul`] when an argument holds a NUL.
     pub fn line(&self, nonce: &Nonce) -> Result<Vec<u8>, HasNul> {
-        let mut text = self.more.concat().into_bytes();
+        let mut text = texts(&self.more);
         text.extend(self.line_for("agile_call", nonce)?);
         Ok(text)
     }
@@ -314,6 +320,7 @@ fn cksum(bytes: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deployment::scripts::LIB;
 
     const NONCE: &str = "0123456789abcdef0123456789abcdef";
 
@@ -387,10 +394,7 @@ mod tests {
     #[test]
     fn a_cut_call_runs_nothing() {
         let nonce = Nonce::known(NONCE);
-        let text = Call::new(&[include_str!("scripts/lib.sh")], "echo")
-            .arg("it's")
-            .text(&nonce)
-            .unwrap();
+        let text = Call::new(&[LIB], "echo").arg("it's").text(&nonce).unwrap();
         let run = |text: &[u8]| {
             use std::io::Write;
             use std::process::{Command, Stdio};

@@ -1,9 +1,12 @@
 //! The texts that run on a server, embedded when the program is built, and the calls that may be made of them.
 
+use std::sync::LazyLock;
+
 use crate::development::contents::{LfsFile, Submodule};
 use crate::development::credential::Credential;
 use crate::model::config::{Launcher, Manager};
 use crate::model::names::{RemotePath, RunId};
+use crate::model::packed::unpacked;
 use crate::model::run::DataKey;
 
 use super::development::{Development, Metadata};
@@ -11,54 +14,78 @@ use super::environment::Recipe;
 use super::protocol::Call;
 use crate::terminal;
 
-/// A script of the folder `scripts`, without its comments (`build.rs`).
-macro_rules! script {
-    ($name:literal) => {
-        include_str!(concat!(env!("OUT_DIR"), "/scripts/", $name))
-    };
+/// A script of the folder `scripts`, by its name.
+#[derive(Clone, Copy, Debug)]
+pub struct Script(&'static str);
+
+/// All of them, without their comments (`build.rs`): for each its name, a NUL, its text and a NUL.
+static SCRIPTS: LazyLock<String> = LazyLock::new(|| {
+    let packed = include_bytes!(concat!(env!("OUT_DIR"), "/scripts.packed"));
+    unpacked(packed)
+});
+
+impl Script {
+    /// Its text.
+    pub fn text(self) -> &'static str {
+        let mut parts = SCRIPTS.split('\0');
+        while let (Some(name), Some(text)) = (parts.next(), parts.next()) {
+            if name == self.0 {
+                return text;
+            }
+        }
+        // A test reads all of them.
+        unreachable!("there is no script {}", self.0)
+    }
 }
 
-const LIB: &str = script!("lib.sh");
-const COMMIT: &str = script!("commit.sh");
-const ENVIRONMENT: &str = script!("environment.sh");
-const PIP: &str = script!("pip.sh");
-const PIPFILE: &str = script!("pipfile.py");
-const CONDA: &str = script!("conda.sh");
-const CONTAINER: &str = script!("container.sh");
-const DEVELOPMENT: &str = script!("development.sh");
-const DEPLOY: &str = script!("deploy.sh");
-const RUNNER: &str = script!("runner.sh");
-const STATUS: &str = script!("status.sh");
-const STOP: &str = script!("stop.sh");
-const LOGS: &str = script!("logs.sh");
-const LAUNCH: &str = script!("launch.sh");
-const QUEUE: &str = script!("queue.sh");
-const DATA: &str = script!("data.sh");
-const DOWNLOAD: &str = script!("download.py");
-const UNPACK: &str = script!("unpack.py");
-const SLURM: &str = script!("slurm.sh");
-const JOBS: &str = script!("jobs.sh");
-const PYTHON: &str = script!("python.sh");
-const MACHINE: &str = script!("machine.sh");
-const LINGER: &str = script!("linger.sh");
-const DOCTOR: &str = script!("doctor.sh");
-const CLEAN: &str = script!("clean.sh");
-const SUM: &str = script!("sum.sh");
-const LFS: &str = script!("lfs.sh");
-const FORESEE: &str = script!("foresee.sh");
-const MARK: &str = script!("mark.sh");
-const WATCH: &str = script!("watch.py");
+pub(super) const LIB: Script = Script("lib.sh");
+const COMMIT: Script = Script("commit.sh");
+const ENVIRONMENT: Script = Script("environment.sh");
+const PIP: Script = Script("pip.sh");
+const PIPFILE: Script = Script("pipfile.py");
+const CONDA: Script = Script("conda.sh");
+const CONTAINER: Script = Script("container.sh");
+const DEVELOPMENT: Script = Script("development.sh");
+const DEPLOY: Script = Script("deploy.sh");
+const RUNNER: Script = Script("runner.sh");
+const STATUS: Script = Script("status.sh");
+const STOP: Script = Script("stop.sh");
+const LOGS: Script = Script("logs.sh");
+const LAUNCH: Script = Script("launch.sh");
+const QUEUE: Script = Script("queue.sh");
+const DATA: Script = Script("data.sh");
+const DOWNLOAD: Script = Script("download.py");
+const UNPACK: Script = Script("unpack.py");
+const SLURM: Script = Script("slurm.sh");
+const JOBS: Script = Script("jobs.sh");
+const PYTHON: Script = Script("python.sh");
+const MACHINE: Script = Script("machine.sh");
+const LINGER: Script = Script("linger.sh");
+const DOCTOR: Script = Script("doctor.sh");
+const CLEAN: Script = Script("clean.sh");
+const SUM: Script = Script("sum.sh");
+const LFS: Script = Script("lfs.sh");
+const FORESEE: Script = Script("foresee.sh");
+const MARK: Script = Script("mark.sh");
+const WATCH: Script = Script("watch.py");
 
 /// The runner as it lies in a run's folder.
 fn runner(is_slurm: bool) -> String {
-    let slurm = if is_slurm { SLURM } else { "" };
-    let parts = [LIB, STATUS, STOP, LAUNCH, QUEUE, slurm, MACHINE, RUNNER];
-    format!("{}agile_runner \"$0\" \"$@\"\n", parts.concat())
+    let slurm: &[Script] = if is_slurm { &[SLURM] } else { &[] };
+    let parts = [
+        &[LIB, STATUS, STOP, LAUNCH, QUEUE],
+        slurm,
+        &[MACHINE, RUNNER],
+    ]
+    .concat();
+    let text: String = parts.into_iter().map(Script::text).collect();
+    format!("{text}agile_runner \"$0\" \"$@\"\n")
 }
 
 /// What stands before the runner of a run whose metric is watched.
 fn watch_program() -> String {
-    format!("metric_program() {{\ncat <<'END OF PROGRAM'\n{WATCH}END OF PROGRAM\n}}\n")
+    let text = WATCH.text();
+    format!("metric_program() {{\ncat <<'END OF PROGRAM'\n{text}END OF PROGRAM\n}}\n")
 }
 
 /// One run as the deployment script takes it.
@@ -177,7 +204,7 @@ pub fn deploy(deployment: &Deployment) -> Call {
     }
     named.extend(files(recipe));
     if recipe.manager == Manager::Pipenv {
-        named.push(("pipfile", PIPFILE.to_string()));
+        named.push(("pipfile", PIPFILE.text().to_string()));
     }
     if let Some(development) = &recipe.development {
         parts.push(DEVELOPMENT);
@@ -186,10 +213,10 @@ pub fn deploy(deployment: &Deployment) -> Call {
     let sets = data_sets(&deployment.runs);
     if !sets.is_empty() {
         parts.push(DATA);
-        named.push(("download", DOWNLOAD.to_string()));
+        named.push(("download", DOWNLOAD.text().to_string()));
     }
     if sets.iter().any(|set| set.unpack) {
-        named.push(("unpack", UNPACK.to_string()));
+        named.push(("unpack", UNPACK.text().to_string()));
     }
     if !sets.is_empty() || deployment.lfs.is_some() {
         parts.push(SUM);
@@ -215,7 +242,7 @@ pub fn deploy(deployment: &Deployment) -> Call {
 }
 
 /// What builds the environments of `manager`.
-fn builder(manager: Manager) -> &'static str {
+fn builder(manager: Manager) -> Script {
     match manager {
         Manager::Docker => CONTAINER,
         Manager::Conda => CONDA,
@@ -397,8 +424,9 @@ pub fn status<'a>(
     slurm: bool,
     runs: impl IntoIterator<Item = &'a RunId>,
 ) -> Call {
-    let slurm = if slurm { SLURM } else { "" };
-    let call = Call::new(&[LIB, STATUS, LAUNCH, QUEUE, slurm], "agile_status").arg(path.as_str());
+    let mut parts = vec![LIB, STATUS, LAUNCH, QUEUE];
+    parts.extend(slurm.then_some(SLURM));
+    let call = Call::new(&parts, "agile_status").arg(path.as_str());
     runs.into_iter()
         .fold(call, |call, run| call.arg(run.as_str()))
 }
@@ -475,7 +503,7 @@ pub fn remove_things(path: &RemotePath, things: &[String]) -> Call {
     things.iter().fold(call, |call, thing| call.arg(thing))
 }
 
-const CLEANING: [&str; 6] = [LIB, STATUS, SLURM, COMMIT, MARK, CLEAN];
+const CLEANING: [Script; 6] = [LIB, STATUS, SLURM, COMMIT, MARK, CLEAN];
 
 /// The command for `ssh -t` that brings a run's session to the terminal. Its text holds no single quote, `!` or line
 /// break, so that every login shell passes it on unchanged.
@@ -498,6 +526,23 @@ pub fn attach(path: &RemotePath, run: &RunId) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_script_is_there() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/deployment/scripts");
+        for file in std::fs::read_dir(folder).unwrap() {
+            let name = file.unwrap().file_name().into_string().unwrap();
+            assert!(
+                SCRIPTS.split('\0').step_by(2).any(|it| it == name),
+                "{name}"
+            );
+        }
+        let source = include_str!("scripts.rs");
+        for rest in source.split("= Script(\"").skip(1) {
+            let name: &'static str = rest.split('"').next().unwrap_or_default();
+            assert!(name.is_empty() || !Script(name).text().is_empty());
+        }
+    }
 
     #[test]
     fn scripts_are_functions_only() {

@@ -3,6 +3,7 @@
 pub mod config;
 pub mod names;
 pub mod nonce;
+pub mod packed;
 pub mod percent;
 pub mod run;
 pub mod shell;

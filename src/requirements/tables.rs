@@ -5,12 +5,10 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::io::Read;
 use std::sync::LazyLock;
 
-use flate2::read::DeflateDecoder;
-
 use super::name::{is_normal, normal};
+use crate::model::packed::unpacked;
 
 const TRAPS: &str = include_str!("tables/traps.tsv");
 const COMPANIONS: &str = include_str!("tables/companions.tsv");
@@ -18,21 +16,13 @@ const COMPANIONS: &str = include_str!("tables/companions.tsv");
 /// A table that `build.rs` packs.
 macro_rules! packed {
     ($name:literal) => {
-        LazyLock::new(|| unpack(include_bytes!(concat!(env!("OUT_DIR"), "/", $name))))
+        LazyLock::new(|| unpacked(include_bytes!(concat!(env!("OUT_DIR"), "/", $name))))
     };
 }
 
 static CURATED: LazyLock<String> = packed!("curated.tsv");
 static MODULES: LazyLock<String> = packed!("modules.tsv");
 static STDLIB: LazyLock<String> = packed!("stdlib.tsv");
-
-fn unpack(packed: &[u8]) -> String {
-    let mut text = String::new();
-    DeflateDecoder::new(packed)
-        .read_to_string(&mut text)
-        .expect("it is what this very build has packed, and a test reads all of it");
-    text
-}
 
 /// What `table` says of `key`, its first column; empty when that is its only one.
 fn find<'t>(table: &'t str, key: &str) -> Option<&'t str> {
