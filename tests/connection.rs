@@ -53,6 +53,24 @@ fn a_silent_connection_is_replaced() {
 }
 
 #[test]
+fn a_connection_stays_open_as_long_as_the_person_says() {
+    let (lab, server) = connected();
+    lab.kill_masters();
+    let set = |value: &str| lab.git(&["config", "agile.idle", value]).succeeds().code;
+    set("soon");
+    lab.agile(&["status"])
+        .ends_with(3)
+        .complains("`soon` is no value of agile.idle")
+        .complains("git config agile.idle 600");
+    set("1");
+    lab.agile(&["status"]).succeeds().says("running");
+    wait_until(20, "the end of the connection", || lab.masters().is_empty());
+    lab.agile(&["status"]).succeeds().says("running");
+    server.open_gate();
+    lab.agile(&["wait", "--timeout", "60"]).succeeds();
+}
+
+#[test]
 fn a_slow_answer_is_waited_for() {
     let (lab, server) = connected();
     server.set_filter("#!/bin/sh\nsleep 4\nexec /bin/sh -c \"$1\"\n");

@@ -19,14 +19,15 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use crate::development::git;
 use crate::error::{Context as _, Error, Result};
 use crate::model::names::{Destination, ServerName};
 use crate::model::nonce::Nonce;
 use crate::model::shell::quote;
-use crate::terminal::{Output, clean_lines};
+use crate::terminal::{Output, clean, clean_lines};
 
 /// How long an unused connection stays, in seconds.
-const IDLE: u32 = 600;
+const IDLE: &str = "600";
 /// The longest that opening a connection takes without a person to ask.
 const OPEN_LIMIT: Duration = Duration::from_secs(60);
 /// How long the person is not told that another command is waited for.
@@ -195,10 +196,12 @@ async fn start(
     asking: Asking<'_>,
 ) -> Result<()> {
     let log = socket.with_extension("log");
+    let idle = idle()?;
     let mut command = master_command(
         destination,
         socket,
         &log,
+        &idle,
         "BatchMode=yes",
         "StrictHostKeyChecking=yes",
     );
@@ -226,6 +229,7 @@ async fn start(
             destination,
             socket,
             &log,
+            &idle,
             "BatchMode=no",
             "StrictHostKeyChecking=ask",
         );
@@ -248,10 +252,26 @@ async fn start(
 /// Who has refused an answer of the person's: a command that comes back to them does not ask again.
 static REFUSED: Mutex<BTreeSet<String>> = Mutex::const_new(BTreeSet::new());
 
+/// How long a connection stays open that nobody uses, in seconds: `agile.idle` of git's configuration.
+fn idle() -> Result<String> {
+    let set = git::ask(git::command(), &["config", "--get", "agile.idle"])?;
+    let Some(value) = set else {
+        return Ok(IDLE.to_string());
+    };
+    match value.parse::<u32>() {
+        Ok(seconds) if seconds > 0 => Ok(seconds.to_string()),
+        _ => {
+            let said = format!("`{}` is no value of agile.idle", clean(&value));
+            Err(Error::config(said).hint(format!("git config agile.idle {IDLE}")))
+        }
+    }
+}
+
 fn master_command(
     destination: &Destination,
     socket: &Path,
     log: &Path,
+    idle: &str,
     batch: &str,
     strict: &str,
 ) -> std::process::Command {
@@ -262,7 +282,7 @@ fn master_command(
         .arg("-S")
         .arg(socket)
         .args(["-M", "-N", "-f"]);
-    let persist = format!("ControlPersist={IDLE}");
+    let persist = format!("ControlPersist={idle}");
     for option in [
         persist.as_str(),
         batch,
