@@ -580,6 +580,41 @@ fn the_scripts_run_in_dash_bash_and_busybox() {
 
 // ---- what cannot be done -------------------------------------------------------------------------------------------
 
+/// screen ends with 0 for programs that do not exist: only the run's own mark counts.
+#[test]
+fn a_launcher_that_starts_nothing_is_found_out() {
+    let lab = Lab::new();
+    let server = lab.server("box");
+    server.shim("screen", "#!/bin/sh\nexit 0\n");
+    let text = configuration(&["box"], "grid = { lr = [0.1] }");
+    lab.project_with(&text.replace("path = ", "launcher = \"screen\"\npath = "));
+    lab.agile(&["trust", "--all"]).succeeds();
+    lab.agile(&["push", "-u", "origin", "main"])
+        .ends_with(5)
+        .complains("the session did not start within 10 seconds");
+    server.remove_shim("screen");
+    lab.agile(&["deploy"]).succeeds().complains("1 run started");
+    lab.agile(&["wait", "--timeout", "60"]).succeeds();
+    assert_eq!(server.launches(), 1);
+
+    // With slots it has had its turn: those behind it must not wait for it, and it is not begun behind their backs.
+    server.shim("screen", "#!/bin/sh\nexit 0\n");
+    let text = lab.read("agile.toml");
+    lab.write("agile.toml", &text.replace("path = ", "slots = 1\npath = "));
+    lab.commit("Take turns");
+    lab.agile(&["push"])
+        .ends_with(5)
+        .complains("the session did not start within 10 seconds");
+    server.remove_shim("screen");
+    lab.agile(&["deploy"])
+        .succeeds()
+        .complains("already finished: failed (97)");
+    lab.agile(&["logs"]).says("the session did not start");
+    lab.agile(&["deploy", "--again"]).succeeds();
+    lab.agile(&["wait", "--timeout", "60"]);
+    assert_eq!(server.launches(), 2);
+}
+
 /// A machine that has another name since the run began, or is no more.
 #[test]
 fn a_run_on_another_machine_can_be_given_up() {

@@ -155,7 +155,8 @@ answer_launch() {
 	run=$base/runs/$1
 	if in_queue "$1"; then
 		answer_run "$1" queued
-	elif await_start "$run"; then
+	# One that was given up in its turn has been waited for.
+	elif { [ -s "$run/process" ] || [ ! -s "$run/exit" ]; } && await_start "$run"; then
 		answer_run "$1" started
 	else
 		blame launch
