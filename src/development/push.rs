@@ -203,29 +203,26 @@ pub fn remote_of(repository: &Repository, args: &[OsString]) -> Result<String> {
     if let Some(name) = positional(args).next() {
         return Ok(named(repository, name));
     }
-    let ask = |key: &str| {
-        git::ask(
-            git::command_in(repository.root()),
-            &["config", "--get", key],
-        )
+    // All of them in one question, each after its key and a line break (git-config(1), -z); the last of equal keys counts.
+    const KEYS: &str = r"^(branch\..*\.(pushremote|remote)|remote\.pushdefault)$";
+    let set = git::ask(
+        git::command_in(repository.root()),
+        &["config", "-z", "--get-regexp", KEYS],
+    )?
+    .unwrap_or_default();
+    let value = |key: &str| {
+        let mut pairs = set.split('\0').filter_map(|pair| pair.split_once('\n'));
+        let found = pairs.rfind(|(name, _)| *name == key);
+        found.map(|(_, value)| value.to_string())
     };
-    let branch = repository
-        .git()
-        .head()
-        .ok()
-        .and_then(|head| head.shorthand().map(str::to_string));
-    let mut keys = Vec::new();
-    if let Some(branch) = &branch {
-        keys.push(format!("branch.{branch}.pushRemote"));
-    }
-    keys.push("remote.pushDefault".to_string());
-    if let Some(branch) = &branch {
-        keys.push(format!("branch.{branch}.remote"));
-    }
-    for key in keys {
-        if let Some(name) = ask(&key)? {
-            return Ok(name);
-        }
+    let head = repository.git().head().ok();
+    let branch = head.as_ref().and_then(|head| head.shorthand());
+    let of_branch = |key: &str| value(&format!("branch.{}.{key}", branch?));
+    let found = of_branch("pushremote")
+        .or_else(|| value("remote.pushdefault"))
+        .or_else(|| of_branch("remote"));
+    if let Some(name) = found {
+        return Ok(name);
     }
     let remotes = repository
         .git()
