@@ -79,6 +79,8 @@ pub(super) struct Collector {
     path: String,
     /// The numbers of the records that are not complete, by place in `curves`.
     pending: Vec<(usize, f64)>,
+    /// Those of the record that was complete last and was part of no other.
+    ended: Vec<(usize, f64)>,
     values: usize,
     /// The place in `curves` that the next number probably has.
     next: usize,
@@ -201,11 +203,26 @@ impl Collector {
                 self.curves[index].curve.axis = axis.unwrap_or_default();
             }
         }
+        if start == 0 {
+            std::mem::swap(&mut self.pending, &mut self.ended);
+        }
         self.pending.truncate(start);
+    }
+
+    /// How many numbers have come.
+    pub fn count(&self) -> usize {
+        self.values
+    }
+
+    /// The last record, if it is all that has come since the first `before` numbers.
+    pub fn only_record(&self, before: usize) -> Option<&[(usize, f64)]> {
+        let is_all = self.pending.is_empty() && self.values - before == self.ended.len();
+        is_all.then_some(&self.ended)
     }
 
     /// Forgets the numbers since `start`, of a record that turned out damaged.
     pub fn give_up(&mut self, start: usize) {
+        self.values -= self.pending.len() - start;
         self.pending.truncate(start);
         self.path.clear();
     }

@@ -4,6 +4,7 @@
 use csv::{ByteRecord, ReaderBuilder};
 
 use super::curve::{Collector, Reading};
+use super::digits::take_number;
 use super::number;
 use crate::terminal::clean_bytes;
 
@@ -69,13 +70,19 @@ fn add(
 ) -> Result<(), String> {
     let start = collector.begin();
     for (column, cell) in columns.iter().zip(row) {
-        let value = std::str::from_utf8(cell).ok().and_then(number);
-        if let (Some(column), Some(value)) = (column, value) {
+        if let (Some(column), Some(value)) = (column, cell_number(cell)) {
             collector.add(*column, value)?;
         }
     }
     collector.end(start);
     Ok(())
+}
+
+fn cell_number(cell: &[u8]) -> Option<f64> {
+    match take_number(cell) {
+        Some((value, [])) => Some(value),
+        _ => number(std::str::from_utf8(cell).ok()?),
+    }
 }
 
 fn odd_row(bytes: &[u8], row: &ByteRecord, columns: usize) -> String {

@@ -1,12 +1,15 @@
 //! JSON and JSON lines, with the `NaN`, `Infinity` and `-Infinity` that Python's json module writes.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::iter::once;
 
 use memchr::memmem;
 use serde::de::DeserializeSeed;
 use serde_json::Deserializer;
 
 use super::curve::{Collector, Reading};
+use super::shape::Shape;
 use super::tree::Walk;
 
 /// One JSON value, or several one after another. Numbers in objects get the names on the way to them with dots
@@ -27,23 +30,45 @@ pub fn read_whole(bytes: &[u8]) -> Reading {
     collector.finish(damage)
 }
 
+/// How many shapes of lines are known at a time: a program logs its training and its evaluation in turn.
+const SHAPES: usize = 4;
+
 /// A JSON value on each line. A line that is none is named, and those after it are read.
 pub fn read_lines(bytes: &[u8]) -> Reading {
     let bytes = quote_specials(bytes);
     let (mut collector, mut damage) = (Collector::default(), None);
-    for (number, line) in bytes.split(|&b| b == b'\n').enumerate() {
-        if line.trim_ascii().is_empty() {
+    let mut shapes: VecDeque<Shape> = VecDeque::new();
+    for (number, line) in lines(&bytes).enumerate() {
+        let is_known = shapes.iter().any(|shape| shape.read(line, &mut collector));
+        if is_known || line.trim_ascii().is_empty() {
             continue;
         }
         let mut value = Deserializer::from_slice(line);
-        let start = collector.begin();
+        let (start, before) = (collector.begin(), collector.count());
         let read = Walk::new(&mut collector).deserialize(&mut value);
         if let Err(error) = read.and_then(|()| value.end()) {
             damage.get_or_insert_with(|| format!("line {}: {error}", number + 1));
             collector.give_up(start);
+            continue;
+        }
+        let record = collector.only_record(before);
+        if let Some(shape) = record.and_then(|record| Shape::of(line, record)) {
+            shapes.truncate(SHAPES - 1);
+            shapes.push_front(shape);
         }
     }
     collector.finish(damage)
+}
+
+/// What stands between the line feeds.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut start = 0;
+    let ends = memchr::memchr_iter(b'\n', bytes).chain(once(bytes.len()));
+    ends.map(move |end| {
+        let line = &bytes[start..end];
+        start = end + 1;
+        line
+    })
 }
 
 /// Puts the words for numbers that JSON does not have between quotes, outside of strings.
@@ -149,6 +174,35 @@ mod tests {
             "{x:?}"
         );
         assert!(damage.is_some_and(|why| why.starts_with("line 3: ")));
+    }
+
+    #[test]
+    fn lines_alike_are_read_as_if_each_were_the_first() {
+        let text = "{\"step\": 1, \"loss\": 0.5}\n{\"step\": 2, \"loss\": 0.25}\n{\"step\": 2, \"eval\": {\"f1\": 3}}\n\
+            {\"step\": 3, \"loss\": NaN}\n{\"step\": 4, \"eval\": {\"f1\": 5}}\n{\"step\": 4, \"loss\": 1e999}\n{\"step\": 5, \"loss\": 7}";
+        let (curves, damage) = read_lines(text.as_bytes());
+        assert!(damage.is_some_and(|why| why.starts_with("line 6: ")));
+        let loss = &curves["loss"];
+        assert_eq!(loss.steps, [1.0, 2.0, 3.0, 5.0]);
+        assert!(loss.values[2].is_nan() && loss.last() == 7.0);
+        let eval = &curves["eval.f1"];
+        assert_eq!(
+            (&eval.steps, &eval.values),
+            (&vec![2.0, 4.0], &vec![3.0, 5.0])
+        );
+        // Each has as many numbers as its last record, and others beside.
+        for line in [
+            r#"[{"a": 1}, "nan"]"#,
+            r#"{"b": [{"s": "nan"}], "a": 1}"#,
+            r#"[{"a": 1}, {"a": 1}]"#,
+            r#"[1, {"a": 1}]"#,
+        ] {
+            let (alone, _) = read_whole(line.as_bytes());
+            let (twice, _) = read_lines(format!("{line}\n{line}").as_bytes());
+            for (name, curve) in alone {
+                assert_eq!(twice[&name].values.len(), 2 * curve.values.len(), "{line}");
+            }
+        }
     }
 
     #[test]

@@ -5,9 +5,11 @@
 
 mod curve;
 mod delimited;
+mod digits;
 mod find;
 mod json;
 mod kept;
+mod shape;
 mod tensorboard;
 mod toml;
 mod tree;
