@@ -83,6 +83,7 @@ fn a_cut_connection_costs_what_did_not_come() {
 #[test]
 fn a_person_chooses_what_comes() {
     let (lab, server, run) = one_run(true);
+    lab.write(".gitignore", "/res/\n");
     in_run(
         &server,
         &run,
@@ -97,7 +98,8 @@ fn a_person_chooses_what_comes() {
         .succeeds()
         .complains("left: ")
         .complains("results/out/b.pt is larger")
-        .complains("(a part;");
+        .complains("(a part;")
+        .complains("git does not ignore results/");
     assert!(home(&lab, &run).join("results/c.pt").exists());
     assert!(!home(&lab, &run).join("results/out").exists());
     lab.agile(&[
@@ -107,7 +109,8 @@ fn a_person_chooses_what_comes() {
         "--exclude",
         "log",
     ])
-    .succeeds();
+    .succeeds()
+    .never_says("git does not ignore");
     assert!(home(&lab, &run).join("results/metrics.json").exists());
     assert!(
         !home(&lab, &run).join("results/out").exists() && !home(&lab, &run).join("log").exists()

@@ -135,6 +135,8 @@ fn runs_are_chosen_sorted_and_written_in_every_form() {
         first(&["--sort", "loss"])["parameters"]
     );
     assert_eq!(first(&["--where", "state=failed"])["parameters"]["lr"], 1.0);
+    let both = ["--where", "state=succeeded", "--where", "lr>0.05"];
+    assert_eq!(first(&both)["parameters"]["lr"], 0.1);
     review(&["--best", "end"])
         .ends_with(2)
         .explains("`end` is better", "--min or --max");

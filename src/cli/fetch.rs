@@ -141,6 +141,8 @@ pub fn run(args: FetchArgs, ctx: &Context) -> Result<()> {
         "the same command again fetches the rest",
     )?;
     let records = choose(&args, ctx, &repository)?;
+    let is_there = || repository.root().join("results").exists();
+    let was_there = is_there();
     let worst = match args.watch {
         true => watch(&args, ctx, &repository, records)?,
         false if records.is_empty() => {
@@ -149,6 +151,12 @@ pub fn run(args: FetchArgs, ctx: &Context) -> Result<()> {
         }
         false => fetch(&args, ctx, &repository, &records)?,
     };
+    let is_ignored = || repository.git().is_path_ignored("results/run");
+    if !was_there && is_there() && !is_ignored().unwrap_or(true) {
+        ctx.output.warn(
+            "git does not ignore results/, so that `git add .` takes in what was fetched: `git agile init` adds it to .gitignore",
+        );
+    }
     match worst {
         Some(status) => Err(Error::child(status)),
         None => Ok(()),

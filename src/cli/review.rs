@@ -56,9 +56,9 @@ pub struct ReviewArgs {
     /// Show the 95 % confidence interval of the mean (Student's t) instead of the standard deviation
     #[arg(long)]
     ci: bool,
-    /// Only runs for which this holds, such as 'lr<0.1 and state=succeeded'
+    /// Only runs for which this holds, such as 'lr<0.1 and state=succeeded' (repeatable: all must hold)
     #[arg(long = "where", value_name = "CONDITION")]
-    condition: Option<String>,
+    conditions: Vec<String>,
     /// Show these columns, in this order
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     columns: Vec<String>,
@@ -122,9 +122,13 @@ pub fn run(args: &ReviewArgs, ctx: &Context) -> Result<()> {
     }
     let mut records = args.selection.records(ctx, &repository)?;
     let mut rows = read::rows(ctx, &repository, &records);
-    if let Some(text) = &args.condition {
-        let condition = Condition::parse(text, &rows)?;
-        let meant: Vec<bool> = rows.iter().map(|row| condition.holds(row)).collect();
+    if !args.conditions.is_empty() {
+        let read = args.conditions.iter();
+        let conditions: Vec<Condition> = read
+            .map(|text| Condition::parse(text, &rows))
+            .collect::<Result<_>>()?;
+        let is_meant = |row| conditions.iter().all(|condition| condition.holds(row));
+        let meant: Vec<bool> = rows.iter().map(is_meant).collect();
         keep(&mut rows, &meant);
         keep(&mut records, &meant);
     }
