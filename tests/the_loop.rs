@@ -726,6 +726,19 @@ fn a_refused_push_deploys_nothing() {
     nothing("a dry run");
 
     fs::remove_file(hook).expect("the hook is there");
+    // A mistake is known before everybody has it.
+    let good = lab.read("agile.toml");
+    lab.write("agile.toml", &good.replace("{lr}", "{rate}"));
+    lab.commit("A mistake");
+    let there = || lab.origin().sh("git -C proj.git rev-parse main").stdout;
+    let before = there();
+    lab.agile(&["push"])
+        .ends_with(3)
+        .explains("experiments.train: the command uses {rate}", "add `rate`");
+    assert_eq!(there(), before);
+    nothing("a mistake");
+    lab.write("agile.toml", &good);
+    lab.commit("Mended");
     lab.agile(&["push"]).succeeds();
     wait_until(20, "the launch", || server.launches() == 1);
 }

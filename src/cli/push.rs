@@ -1,5 +1,6 @@
 //! `git agile push`.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
@@ -12,6 +13,7 @@ use super::ahead::Ahead;
 use super::deploy::warn_dirty;
 use super::{Context, hook};
 use crate::deployment::shared_git_host;
+use crate::design::expand;
 use crate::development::push::{
     Arrived, Snapshot, head_branches, is_dry_run, is_quiet, push, remote_of, ssh_host,
 };
@@ -60,6 +62,10 @@ pub fn run(args: PushArgs, ctx: &Context) -> Result<()> {
     if !branches.is_empty() {
         let head = repository.commit("HEAD")?;
         let config = ctx.config(&repository, head)?;
+        // What is wrong with a design is better known before the commit is everybody's.
+        for experiment in config.experiments.values() {
+            expand(experiment, &BTreeMap::new())?;
+        }
         warn_dirty(ctx, &repository, head);
         look_at_requirements(ctx, &repository, head)?;
         // Nothing reaches a server on which nothing would be launched, or not without a question.

@@ -334,10 +334,14 @@ fn refusal(server: &ServerName, destination: &Destination, said: &str) -> Error 
             format!("ssh {destination} must work; ssh-copy-id {destination} installs your key"),
         )
     } else if has("Could not resolve hostname") {
-        (
-            "there is no host of that name",
-            format!("correct `host` of [servers.{server}] in agile.toml, or ~/.ssh/config"),
-        )
+        let correct = format!("correct `host` of [servers.{server}] in agile.toml");
+        let is_digits = |port: &&str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+        let port = destination.as_str().rsplit_once(':').map(|(_, port)| port);
+        let hint = match port.filter(is_digits) {
+            Some(port) => format!("{correct}; a port is written ssh://HOST:{port}"),
+            None => format!("{correct}, or ~/.ssh/config"),
+        };
+        ("there is no host of that name", hint)
     } else if has("Connection refused") {
         (
             "nothing listens there for ssh",
@@ -579,5 +583,8 @@ mod tests {
             assert!(error.message.contains(what), "{error}");
             assert!(error.hints[0].contains(hint), "{:?}", error.hints);
         }
+        let with_port = Destination::new("box.example:2222").unwrap();
+        let error = refusal(&server, &with_port, "Could not resolve hostname");
+        assert!(error.hints[0].ends_with("ssh://HOST:2222"), "{error}");
     }
 }

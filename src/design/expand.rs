@@ -90,7 +90,7 @@ fn setting(experiment: &Experiment, parameters: BTreeMap<ParamName, Value>) -> R
 }
 
 fn wrong(experiment: &Experiment, message: String) -> Error {
-    Error::config(format!("experiment `{}`: {message}", experiment.name))
+    Error::config(format!("{}: {message}", experiment.place))
 }
 
 /// Whether the design stays within its bounds, before any of it is made.
@@ -288,7 +288,10 @@ mod tests {
             said("command = 'x'\ngrid = { a = [1] }\nset = { a = 2 }").contains("`a` is in `set`")
         );
         assert!(said("command = 'x'\ngrid = { a = [1], A = [2] }").contains("differ by case"));
-        assert!(said("command = 'x {y}'").contains("uses {y}"));
+        assert_eq!(
+            said("command = 'x {y}'"),
+            "agile.toml:3: experiments.t: the command uses {y}, which is no parameter of the experiment"
+        );
         let axes: String = (0..20)
             .map(|i| format!("a{i} = [0,1,2,3,4,5,6,7,8,9], "))
             .collect();

@@ -115,7 +115,7 @@ impl Settings {
         let wrong = |at: usize, message: &str| {
             let line = 1 + count_lines(text, at);
             Error::config(format!("agile.toml:{line}: {message}"))
-                .hint("mend the [requirements] table, or commit with --no-verify")
+                .hint("mend agile.toml, or commit with --no-verify")
         };
         let file = toml::from_str::<File>(text).map_err(|error| {
             let message = error.message().lines().next().unwrap_or_default();

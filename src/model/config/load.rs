@@ -292,6 +292,7 @@ impl Whole<'_> {
             timeout: raw.stop.as_ref().and_then(|stop| stop.timeout),
             rule,
             on_push: raw.on_push.unwrap_or(true),
+            place: self.place(&format!("experiments.{name}")),
             name,
         })
     }
@@ -404,8 +405,12 @@ impl Whole<'_> {
         suggest(error, noun, name, known.into_iter().map(AsRef::as_ref))
     }
 
-    /// An error about `key`, with the file and line where the last layer that has it sets it.
     fn error(&self, key: &str, message: impl std::fmt::Display) -> Error {
+        Error::config(format!("{}: {message}", self.place(key)))
+    }
+
+    /// `key` with the file and line where the last layer that has it sets it.
+    fn place(&self, key: &str) -> String {
         let place = self.layers.iter().rev().find_map(|layer| {
             let text = std::str::from_utf8(&layer.content).ok()?;
             Some(format!("{}:{}", layer.file, line_of(text, key)?))
@@ -413,7 +418,7 @@ impl Whole<'_> {
         let place = place
             .or_else(|| self.layers.last().map(|layer| layer.file.clone()))
             .unwrap_or_default();
-        Error::config(format!("{place}: {key}: {message}"))
+        format!("{place}: {key}")
     }
 }
 

@@ -142,6 +142,8 @@ pub struct Data {
 pub struct Experiment {
     /// Its name in `agile.toml`.
     pub name: ExperimentName,
+    /// File, line and key of it, for messages.
+    pub place: String,
     /// The command, with `{parameter}` where a value goes.
     pub command: String,
     /// The servers that run it.
