@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use support::{Lab, Running, wait_until};
+use support::{Lab, Running, configuration, wait_until};
 
 const SHELLS: [(&str, &str); 3] = [
     ("dash", "dash"),
@@ -166,6 +166,23 @@ fn a_driver_that_hangs_holds_nothing_up() {
     let run = &runs(&lab)[0];
     assert_eq!(run["state"], "succeeded");
     assert!(run["report"]["wall_seconds"].is_number(), "{run:#}");
+}
+
+/// `module load` works as in a login shell.
+#[test]
+fn a_setup_may_load_modules() {
+    if !Path::new("/etc/profile.d/modules.sh").exists() {
+        eprintln!("skipped: no Environment Modules");
+        return;
+    }
+    let lab = Lab::new();
+    let _server = lab.server("box");
+    let setup = "setup = \"module load null && echo loaded $LOADEDMODULES\"\nhost = ";
+    lab.project_with(&configuration(&["box"], "grid = { lr = [1] }").replace("host = ", setup));
+    lab.agile(&["trust", "--all"]).succeeds();
+    lab.agile(&["push", "-u", "origin", "main"]).succeeds();
+    lab.agile(&["wait"]).succeeds();
+    lab.agile(&["logs"]).succeeds().says("loaded null");
 }
 
 /// A project whose program `work.py` writes losses, and whose runs end by these rules.

@@ -337,6 +337,7 @@ run_program() {
 	. "$run/environment"
 	cd "$run/code" || exit 97
 	if [ -s "$run/setup" ]; then
+		define_module
 		# shellcheck source=/dev/null
 		. "$run/setup" || {
 			echo "git-agile: the server's \`setup\` failed, so the experiment was not started"
@@ -350,4 +351,16 @@ run_program() {
 	# A program that ends in good order when it is asked to gives its own status: the shell waits for it, and goes no further.
 	# shellcheck disable=SC2016 # for the shell that it starts
 	exec sh -c 'trap exit TERM; . "$0"' "$run/command"
+}
+
+# define_module: `module` and `ml` of Lmod and Environment Modules are functions, which the system gives to login shells only;
+# a `setup` that uses them has them too.
+define_module() {
+	grep -qwE 'module|ml' "$run/setup" || return 0
+	for agile_file in /etc/profile.d/*mod*.sh; do
+		! command -v module >/dev/null || return 0
+		# What a package has left behind, or is written for another shell, would end this one.
+		# shellcheck source=/dev/null
+		(. "$agile_file" && command -v module) >/dev/null 2>&1 && . "$agile_file"
+	done
 }

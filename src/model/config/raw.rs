@@ -162,7 +162,7 @@ pub struct RawServer {
     pub slots: Option<std::num::NonZeroU16>,
     /// GPUs dealt out to the slots as `CUDA_VISIBLE_DEVICES`.
     pub gpus: Option<Vec<u16>>,
-    /// Shell text sourced before every run.
+    /// Shell text sourced before every run; `module load` works in it as in a login shell.
     pub setup: Option<String>,
     /// Environment variables of every run.
     pub env: BTreeMap<EnvName, String>,
