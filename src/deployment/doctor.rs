@@ -102,6 +102,9 @@ impl Wants {
     pub fn programs(&self, server: &Server) -> Vec<&'static str> {
         let mut names = vec!["git"];
         names.extend(managers(self.manager));
+        if self.manager == Manager::Docker {
+            names.extend(GPU_TOOLKIT);
+        }
         match server.launcher {
             Launcher::Auto => names.extend(["screen", "tmux"]),
             Launcher::Screen => names.push("screen"),
@@ -116,6 +119,9 @@ impl Wants {
         names
     }
 }
+
+/// The programs of which one shows that containers can be given GPUs.
+const GPU_TOOLKIT: [&str; 2] = ["nvidia-ctk", "nvidia-container-cli"];
 
 /// The programs of which a manager needs one.
 fn managers(manager: Manager) -> &'static [&'static str] {
@@ -434,7 +440,12 @@ impl Examination<'_> {
 
     fn gpu(&self) -> Option<Finding> {
         if let Some(gpu) = self.fact("gpu").first() {
-            return Some(Finding::ok("gpu", *gpu));
+            if self.wants.manager != Manager::Docker || self.program(&GPU_TOOLKIT).is_some() {
+                return Some(Finding::ok("gpu", *gpu));
+            }
+            let said = format!("{gpu}: no container gets it without NVIDIA's container toolkit");
+            let mend = format!("install nvidia-container-toolkit on {}", self.server.name);
+            return Some(Finding::bad(Level::Error, "gpu", said, mend));
         }
         let mend = format!("git agile ssh {} nvidia-smi", self.server.name);
         let wants_some = self
@@ -662,13 +673,14 @@ mod tests {
             [(Warning, "gpu")]
         );
         assert_eq!(with("gpus = [0]\n", "x|y"), [(Warning, "gpu")]);
-        assert_eq!(
-            with(
-                "[environment]\nmanager = \"docker\"\n",
-                "silent|docker|denied"
-            ),
-            [(Error, "manager")]
-        );
+        let docker = "[environment]\nmanager = \"docker\"\n";
+        assert_eq!(with(docker, "silent|docker|denied"), [(Error, "manager")]);
+        let gpu = ["program|docker|27", "gpu|H100"];
+        let bare = examine(docker, &[&GOOD[..], &gpu].concat(), "", 1001);
+        assert_eq!(bare, [(Error, "gpu")]);
+        let toolkit = ["program|nvidia-ctk|1.17"];
+        let whole = examine(docker, &[&GOOD[..], &gpu, &toolkit].concat(), "", 1001);
+        assert_eq!(whole, []);
         assert_eq!(with("", "ends-sessions|me"), [(Error, "linger")]);
         assert_eq!(with("launcher = \"tmux\"\n", "x|y"), [(Error, "launcher")]);
         assert_eq!(
