@@ -143,13 +143,12 @@ pub fn execute(
     ahead: &mut Ahead,
 ) -> Result<()> {
     let url = url(repository, request, &plan)?;
-    for record in plan.iter().flat_map(|share| &share.ended) {
-        let state = state_word(&record.known);
-        ctx.output.say(&format!(
-            "{}: already finished as {} ({state})",
-            record.run.server.name, record.run.id
-        ));
-    }
+    let ended = plan.iter().flat_map(|share| &share.ended).map(|record| {
+        let (server, state) = (&record.run.server.name, state_word(&record.known));
+        format!("{server}: already finished as {} ({state})", record.run.id)
+    });
+    let ended: Vec<String> = ended.collect();
+    ctx.output.list(&ended, "git agile status --all");
     let shares: Vec<Share> = plan
         .into_iter()
         .filter(|share| !share.asked.is_empty())
@@ -390,15 +389,7 @@ fn take_in(
         };
         ctx.output
             .say(&ctx.output.paint(Stream::Talk, Style::Good, &head));
-        for line in lines.iter().take(20) {
-            ctx.output.say(&clean(line));
-        }
-        if lines.len() > 20 {
-            ctx.output.say(&format!(
-                "  … and {} more: git agile status",
-                lines.len() - 20
-            ));
-        }
+        ctx.output.list(&lines, "git agile status");
     }
     for (url, sum) in report.unchecked {
         let data = share.asked.iter().flat_map(|run| &run.data);

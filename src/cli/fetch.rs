@@ -407,15 +407,19 @@ fn take_in(
     let line = format!("{}: {new}{same}", server.name);
     ctx.output
         .say(&ctx.output.paint(Stream::Talk, Style::Good, &line));
-    for (record, is_part) in records.iter().zip(rests) {
+    // What needs the person's eye comes first.
+    let mut sorted: Vec<_> = records.iter().zip(rests).collect();
+    sorted.sort_by_key(|(_, is_part)| !is_part);
+    let places = sorted.into_iter().map(|(record, is_part)| {
         let part = if is_part {
             " (a part; git agile fetch-results brings the rest)"
         } else {
             ""
         };
-        ctx.output
-            .say(&format!("  results/{}{part}", record.run.id));
-    }
+        format!("  results/{}{part}", record.run.id)
+    });
+    let places: Vec<String> = places.collect();
+    ctx.output.list(&places, "ls results");
     for (index, path) in &report.beside {
         let run = &records[*index].run.id;
         ctx.output.warn(&format!(

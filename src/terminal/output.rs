@@ -150,6 +150,17 @@ impl Output {
         }
     }
 
+    /// The first lines of a list, cleaned, and how many more there are; `rest` is the command that shows them.
+    pub fn list(&self, lines: &[String], rest: &str) {
+        const MOST: usize = 20;
+        for line in lines.iter().take(MOST) {
+            self.say(&clean(line));
+        }
+        if lines.len() > MOST {
+            self.say(&format!("  … and {} more: {rest}", lines.len() - MOST));
+        }
+    }
+
     /// `warning: …`, which `--quiet` does not hide.
     pub fn warn(&self, text: &str) {
         self.talk(&format!(
