@@ -168,6 +168,24 @@ fn a_driver_that_hangs_holds_nothing_up() {
     assert!(run["report"]["wall_seconds"].is_number(), "{run:#}");
 }
 
+/// A signal to the one that watches the program may come before it can be heard.
+#[test]
+fn a_watcher_that_hears_nothing_sees_the_end() {
+    let lab = Lab::new();
+    let server = lab.server("box");
+    let text = configuration(&["box"], "grid = { lr = [1, 2] }");
+    lab.project_with(&text.replace("host = ", "slots = 1\nhost = "));
+    lab.agile(&["trust", "--all"]).succeeds();
+    server.close_gate();
+    lab.agile(&["push", "-u", "origin", "main"]).succeeds();
+    // Of the run that waits, the script is still to be read.
+    server
+        .sh("cd agile/proj/runs && sed -i '/^kill \"$watcher\"/d' */runner && ! grep -q '^kill \"$watcher' */runner")
+        .succeeds();
+    server.open_gate();
+    lab.agile(&["wait", "--timeout", "60"]).succeeds();
+}
+
 /// `module load` works as in a login shell.
 #[test]
 fn a_setup_may_load_modules() {

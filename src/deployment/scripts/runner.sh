@@ -169,6 +169,8 @@ look_at_program() {
 	seen=gone
 	[ -z "$agile_program" ] || look "${agile_program%% *}" "${agile_program##* }" "$boot" "$here"
 	if [ "$seen" != alive ]; then
+		# A signal that comes before a subshell has set its traps is lost: the end of the program is seen here too.
+		[ ! -e "$run/times" ] || return 1
 		look $$ "${me##*,}" "$boot" "$here"
 		[ "$seen" = alive ]
 		return
