@@ -80,9 +80,11 @@ fn only_what_is_home_and_over_goes() {
     lab.agile(&["clean"])
         .ends_with(2)
         .explains("clean asks first", "git agile clean --yes");
-    lab.agile(&["clean", "--yes", "--older-than", "2d"])
-        .succeeds()
-        .complains("Nothing to remove.");
+    for age in ["2d", "12h"] {
+        lab.agile(&["clean", "--yes", "--older-than", age])
+            .succeeds()
+            .complains("Nothing to remove.");
+    }
     lab.agile(&["clean", "--yes", "--data"])
         .succeeds()
         .complains("Nothing to remove.");
@@ -115,6 +117,13 @@ fn only_what_is_home_and_over_goes() {
         "{worktrees}"
     );
     lab.agile(&["show", &runs[0]]).succeeds().says("succeeded");
+    let removed = format!("{}: removed from the server", runs[0]);
+    lab.agile(&["fetch-results", &runs[0]])
+        .succeeds()
+        .complains(&removed);
+    lab.agile(&["logs", &runs[0]])
+        .ends_with(5)
+        .explains("was removed from box", "less ");
 
     // By force, by their number.
     let terminal = lab.agile_in_terminal(&["clean", "--force"]);

@@ -153,6 +153,17 @@ fn a_running_run_comes_in_parts_and_then_whole() {
     assert!(home(&lab, &run).join("results/old").exists());
     assert!(!home(&lab, &run).join("results/new").exists());
 
+    // What was seen last counts, though the record has not changed since it began.
+    let seen = || lab.agile(&["status", "--json"]).json()[0]["seen"].clone();
+    let before = seen();
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    let last = seen();
+    assert_ne!(last, before);
+    server.stop();
+    lab.kill_masters();
+    assert_eq!(seen(), last);
+    server.start();
+
     let mut watching = lab.start_agile(&["fetch-results", "--watch"]);
     assert!(!watching.ended());
     server.open_gate();

@@ -77,7 +77,11 @@ fn runs_take_turns_without_a_daemon() {
     );
     lab.agile(&["push", "-u", "origin", "main"])
         .succeeds()
-        .complains("waits for a slot");
+        .complains("n=4; waits for a slot");
+    let terminal = lab.agile_in_terminal(&["attach", "@"]);
+    terminal.shows("cannot be attached: queued");
+    terminal.shows("git agile status --watch");
+    assert_eq!(terminal.ends(), 2, "{terminal}");
     let before = states(&lab);
     assert_eq!(
         (count(&before, "running"), count(&before, "queued")),

@@ -11,7 +11,9 @@ use super::status::state_word;
 use crate::deployment::connection::{Asking, Connection};
 use crate::deployment::scripts;
 use crate::deployment::trust::Agreements;
+use crate::development::records::Record;
 use crate::error::{Context as _, Error, Result};
+use crate::model::run::RunState;
 
 /// Bring a run's screen or tmux session to this terminal
 ///
@@ -41,12 +43,12 @@ pub fn run(args: AttachArgs, ctx: &Context) -> Result<()> {
         vec![record.clone()],
         Asking::OnTerminal(&ctx.output),
     ))?;
-    if let Some(ended) = seen.iter().find(|record| !record.known.is_open()) {
-        let state = state_word(&ended.known);
-        return Err(
-            Error::usage(format!("run {} cannot be attached: {state}", record.run.id))
-                .hint(format!("git agile logs {}", record.run.id)),
-        );
+    if let Some(record) = seen.first()
+        && let Some(hint) = instead(record)
+    {
+        let state = state_word(&record.known);
+        let said = format!("run {} cannot be attached: {state}", record.run.id);
+        return Err(Error::usage(said).hint(hint));
     }
     let connection = ctx.block_on(Connection::open(&server, Asking::OnTerminal(&ctx.output)))?;
     let mut command =
@@ -64,5 +66,16 @@ pub fn run(args: AttachArgs, ctx: &Context) -> Result<()> {
         code => Err(Error::child(
             code.and_then(|code| u8::try_from(code).ok()).unwrap_or(5),
         )),
+    }
+}
+
+/// What to run where there is no session.
+fn instead(record: &Record) -> Option<String> {
+    let run = &record.run;
+    match record.known.state {
+        _ if record.known.is_unlaunched() => Some(format!("git agile deploy {}", run.commit)),
+        state if state.is_end() => Some(format!("git agile logs {}", run.id)),
+        RunState::Queued => Some("git agile status --watch".to_string()),
+        _ => None,
     }
 }

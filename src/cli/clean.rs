@@ -41,7 +41,7 @@ pub struct CleanArgs {
     /// Data sets
     #[arg(long)]
     data: bool,
-    /// Only what ended, or was made, so long ago, such as `30d`; in whole days
+    /// Only what ended, or was made, so long ago, such as `30d`; in whole days, a part of one counts as one
     #[arg(long, value_name = "TIME", value_parser = |text: &str| Span::try_from(text.to_string()))]
     older_than: Option<Span>,
     /// Runs too whose results were not fetched: these results are lost
@@ -119,7 +119,10 @@ pub fn run(args: CleanArgs, ctx: &Context) -> Result<()> {
     }
     let things: Vec<&Thing> = plans.iter().flat_map(|(_, plan)| &plan.remove).collect();
     if things.is_empty() {
-        ctx.output.say("Nothing to remove.");
+        // Of a server that was not seen, nobody knows.
+        if failures.is_empty() {
+            ctx.output.say("Nothing to remove.");
+        }
     } else if !args.dry_run && may_remove(ctx, args, &things)? {
         let done = ctx.block_on(async {
             let all = plans.iter().filter(|(_, plan)| !plan.remove.is_empty());
@@ -173,7 +176,9 @@ async fn plan(
     args: &CleanArgs,
     records: &[Record],
 ) -> Result<Plan> {
-    let days = args.older_than.map_or(0, |span| span.seconds() / 86_400);
+    let days = args
+        .older_than
+        .map_or(0, |span| span.seconds().div_ceil(86_400));
     let server = connection.server().clone();
     let bar = ctx
         .output

@@ -28,6 +28,7 @@ use crate::error::{Error, Result};
 use crate::model::config::{Server, Source};
 use crate::model::names::ParamName;
 use crate::model::run::Known;
+use crate::model::run::RunState;
 use crate::model::value::Value;
 use crate::terminal::{Stream, Style, clean, count};
 
@@ -149,6 +150,11 @@ pub fn execute(
     });
     let ended: Vec<String> = ended.collect();
     ctx.output.list(&ended, "git agile status --all");
+    let mut records = plan.iter().flat_map(|share| &share.ended);
+    if !ctx.output.is_quiet() && records.any(|record| record.known.state != RunState::Succeeded) {
+        ctx.output
+            .hint("git agile deploy --again launches them once more, as new attempts");
+    }
     let shares: Vec<Share> = plan
         .into_iter()
         .filter(|share| !share.asked.is_empty())
@@ -359,7 +365,7 @@ fn take_in(
                     started += 1;
                     lines.push(format!("  {id}  {}", parameters(run)));
                 } else if deed == Deed::Queued {
-                    lines.push(format!("  {id}  waits for a slot"));
+                    lines.push(format!("  {id}  {}; waits for a slot", parameters(run)));
                 } else {
                     lines.push(format!("  {id}  {}", existing(&learnt.known)));
                 }

@@ -19,7 +19,7 @@ use crate::development::hooks::{self, Installed};
 use crate::development::push::fetch_url;
 use crate::development::repository::Repository;
 use crate::error::{Error, Kind, Result};
-use crate::model::config::{Config, Server};
+use crate::model::config::{Config, Server, Source};
 use crate::terminal::{Stream, Style, clean};
 
 /// What is missing here and on each server, each with what mends it
@@ -167,11 +167,17 @@ async fn this_machine(project: &Option<(&Repository, Result<Config>)>) -> Vec<Fi
             ),
         });
     }
-    let remote = config
-        .as_ref()
-        .ok()
-        .and_then(|config| config.push.remotes.first().cloned());
-    findings.push(git_host(repository, &remote.unwrap_or_else(|| "origin".into())).await);
+    let config = config.as_ref().ok();
+    let remote = config.and_then(|config| config.push.remotes.first().cloned());
+    let remote = remote.unwrap_or_else(|| "origin".into());
+    let is_direct = config.is_some_and(|config| {
+        let mut servers = config.servers.values();
+        servers.all(|server| server.source == Source::Direct)
+    });
+    // Where nobody fetches, there need be none.
+    if !is_direct || fetch_url(repository, &remote).is_ok() {
+        findings.push(git_host(repository, &remote).await);
+    }
     findings
 }
 

@@ -39,6 +39,7 @@ const LOG_END: u64 = 64 << 10;
 /// renamed when its size and SHA-256 are right; what has not changed is not sent again; a file that was edited here is
 /// kept. Nothing is removed on the server.
 #[derive(Debug, Args)]
+#[command(mut_arg("runs", |runs| runs.help("Runs: any unambiguous beginning of their ids, `@` for the newest")))]
 pub struct FetchArgs {
     #[command(flatten)]
     selection: Selection,
@@ -258,12 +259,13 @@ fn choose(args: &FetchArgs, ctx: &Context, repository: &Repository) -> Result<Ve
         ctx.block_on(look(repository, records, Asking::OnTerminal(&ctx.output)))?;
     warn_unseen(ctx, &failures);
     if !is_default && !args.watch {
-        let is_waited_for = |record: &&Record| !(args.partial && is_running(record));
-        for record in records
-            .iter()
-            .filter(|record| !record.known.state.is_end())
-            .filter(is_waited_for)
-        {
+        let removed = records.iter().filter(|r| r.known.removed.is_some());
+        let removed = removed.map(|r| format!("{}: removed from the server", r.run.id));
+        ctx.output
+            .list(&removed.collect::<Vec<_>>(), "git agile status --all");
+        let is_waited_for =
+            |record: &&Record| record.known.is_open() && !(args.partial && is_running(record));
+        for record in records.iter().filter(is_waited_for) {
             ctx.output.warn(&format!(
                 "{} is {}; it is fetched when it has ended, or with --partial",
                 record.run.id,
@@ -277,7 +279,7 @@ fn choose(args: &FetchArgs, ctx: &Context, repository: &Repository) -> Result<Ve
             || args.partial && is_running(record)
             || args.watch && record.known.is_open();
         let is_there = record.known.removed.is_none();
-        is_wanted && (!is_default || is_there && record.known.fetched.is_none())
+        is_wanted && is_there && (!is_default || record.known.fetched.is_none())
     };
     Ok(records.into_iter().filter(is_due).collect())
 }

@@ -7,12 +7,13 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
 use super::Context;
+use super::fetch::results;
 use super::look::{check_trust, server_of};
 use super::select::one_run;
 use crate::deployment::connection::{Asking, Connection, LONG_SILENCE};
 use crate::deployment::scripts;
 use crate::deployment::trust::Agreements;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::terminal::Escaper;
 
 /// What a run has printed
@@ -38,11 +39,21 @@ pub fn run(args: LogsArgs, ctx: &Context) -> Result<()> {
     let repository = ctx.repository()?;
     let record = one_run(ctx, &repository, &args.run)?;
     let server = server_of(&record.run.server);
+    let run = &record.run;
+    if record.known.removed.is_some() {
+        let said = format!("run {} was removed from {}", run.id, server.name);
+        let log = results(&repository, &record).join("log");
+        let hint = match log.exists() {
+            true => format!("less {}", log.display()),
+            false => format!("git agile show {}", run.id),
+        };
+        return Err(Error::step(said).hint(hint));
+    }
     check_trust(&Agreements::load()?, &repository, &server)?;
     let lines = args.lines.or(args.follow.then_some(10));
     let call = scripts::logs(&server.path, &record.run.id, lines, args.follow);
     let mut escaper = ctx.output.is_read().then(Escaper::default);
-    ctx.block_on(async {
+    let printed = ctx.block_on(async {
         let mut connection = Connection::open(&server, Asking::OnTerminal(&ctx.output)).await?;
         let lost = || {
             let again = if args.follow { "logs -f" } else { "logs" };
@@ -70,5 +81,12 @@ pub fn run(args: LogsArgs, ctx: &Context) -> Result<()> {
         };
         let ((), is_whole) = connection.follow(&call, print).await?;
         if is_whole { Ok(()) } else { Err(lost()) }
-    })
+    });
+    match printed {
+        Err(error) if error.kind == Kind::Step && record.known.is_unlaunched() => {
+            let said = format!("run {} was not launched", run.id);
+            Err(Error::step(said).hint(format!("git agile deploy {}", run.commit)))
+        }
+        printed => printed,
+    }
 }

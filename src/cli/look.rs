@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 
+use super::seen::Seen;
 use super::{Context, manners};
 use crate::deployment::connection::{Asking, Connection};
 use crate::deployment::observe::{Sighting, learn, sightings};
@@ -137,15 +138,14 @@ pub async fn look(
             Err(error) => failures.push((server, error)),
         }
     }
-    let time = now();
+    let (time, before) = (now(), Seen::load(repository));
     let update = |record: Record| match seen.get(&record.run.id) {
         Some(sighting) => take_in(repository, &record.run.id, sighting, time),
-        None => Ok(record),
+        None => Ok(before.of(record)),
     };
-    Ok((
-        records.into_iter().map(update).collect::<Result<_>>()?,
-        failures,
-    ))
+    let records: Vec<Record> = records.into_iter().map(update).collect::<Result<_>>()?;
+    before.keep(&records);
+    Ok((records, failures))
 }
 
 /// What to say of those `active` runs on `server` that had been launched and that it has no folder of: their disk may not

@@ -27,6 +27,7 @@ mod records;
 mod reproduce;
 mod requirements;
 mod review;
+mod seen;
 mod select;
 mod show;
 mod ssh;

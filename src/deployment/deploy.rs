@@ -378,7 +378,9 @@ fn hint_for(step: &str, tail: &str, server: &Server, url: &str) -> String {
         {
             "the commit is not on the git remote: git agile push".to_string()
         }
-        "fetch" => format!("on {name}, `git ls-remote {url}` must work"),
+        "fetch" => format!(
+            "on {name}, `git ls-remote {url}` must work; or set source = \"direct\" in [servers.{name}]"
+        ),
         "disk" | "folder" | "checkout" if has("no space") || step == "disk" => {
             format!("free some space on {name}, or correct `path`")
         }

@@ -240,30 +240,34 @@ impl Examination<'_> {
             _ => Finding::bad(
                 Level::Error,
                 "git host",
-                format!("{url}: {said}"),
-                format!(
-                    "git agile ssh {} git ls-remote {url} must work; or set source = \"direct\"",
-                    self.server.name
-                ),
+                format!("{url}: {said}; with source = \"direct\" the server needs no access"),
+                format!("git agile ssh {} git ls-remote {url}", self.server.name),
             ),
         })
     }
 
     fn python(&self) -> Finding {
         let wanted = &self.wants.python;
-        let needs_venv = matches!(self.wants.manager, Manager::Auto | Manager::Venv)
-            && !(self.wants.manager == Manager::Auto && self.program(&["uv"]).is_some());
-        let brings_its_own = matches!(
-            self.wants.manager,
-            Manager::Uv | Manager::Conda | Manager::Docker | Manager::Pyenv
-        );
+        let is_uv = match self.wants.manager {
+            Manager::Auto => self.program(&["uv"]).is_some(),
+            manager => manager == Manager::Uv,
+        };
+        let needs_venv = matches!(self.wants.manager, Manager::Auto | Manager::Venv) && !is_uv;
+        let brings_its_own = is_uv
+            || matches!(
+                self.wants.manager,
+                Manager::Conda | Manager::Docker | Manager::Pyenv
+            );
         match self.fact("python").as_slice() {
             [found, ..] if !wanted.is_empty() && !is_version(found, wanted) && !brings_its_own => {
                 Finding::bad(
                     Level::Error,
                     "python",
                     format!("{found}, and {wanted} is wanted"),
-                    self.install(&format!("python{wanted}")),
+                    format!(
+                        "install uv on {}, which brings Python {wanted} along, or Python {wanted} itself",
+                        self.server.name
+                    ),
                 )
             }
             [found, "venv", ..] => Finding::ok("python", *found),
@@ -274,6 +278,7 @@ impl Examination<'_> {
                 self.install("python3-venv"),
             ),
             [found, ..] => Finding::ok("python", *found),
+            [] if is_uv => Finding::ok("python", "uv brings one along"),
             [] => Finding::bad(
                 Level::Error,
                 "python",

@@ -312,6 +312,13 @@ fn outcome(ended: std::io::Result<std::process::ExitStatus>, log: &Path) -> Resu
     Ok((!status.success()).then_some(said))
 }
 
+/// The command with which ssh says that a changed key is forgotten: only ssh knows under which name it is kept.
+fn forgetting(said: &str) -> Option<String> {
+    let mut lines = said.lines().map(str::trim);
+    let line = lines.find(|line| line.starts_with("ssh-keygen -f") && line.contains(" -R "))?;
+    Some(clean(line))
+}
+
 /// ssh's refusal as an error with what mends it.
 fn refusal(server: &ServerName, destination: &Destination, said: &str) -> Error {
     let has = |text: &str| said.contains(text);
@@ -319,8 +326,9 @@ fn refusal(server: &ServerName, destination: &Destination, said: &str) -> Error 
         (
             "its host key has changed; somebody may be in between",
             format!(
-                "ask who runs it; if the change is right: ssh-keygen -R {}, then ssh {destination}",
-                host_of(destination)
+                "ask who runs it; if the change is right: {}, then ssh {destination}",
+                forgetting(said)
+                    .unwrap_or_else(|| format!("ssh-keygen -R {}", host_of(destination)))
             ),
         )
     } else if has("Host key verification failed") {
@@ -583,6 +591,9 @@ mod tests {
             assert!(error.message.contains(what), "{error}");
             assert!(error.hints[0].contains(hint), "{:?}", error.hints);
         }
+        let said = "REMOTE HOST IDENTIFICATION HAS CHANGED!\r\n  remove with:\r\n  ssh-keygen -f \"/h/k\" -R \"[b]:2\"\r\n";
+        let error = refusal(&server, &destination, said);
+        assert!(error.hints[0].contains("ssh-keygen -f \"/h/k\" -R \"[b]:2\", then"));
         let with_port = Destination::new("box.example:2222").unwrap();
         let error = refusal(&server, &with_port, "Could not resolve hostname");
         assert!(error.hints[0].ends_with("ssh://HOST:2222"), "{error}");

@@ -474,7 +474,7 @@ pub fn python<A: AsRef<[u8]>>(
 /// and `url` is asked whether it lets the server read; both may be empty.
 pub fn doctor(path: &RemotePath, url: &str, python: &str, programs: &[&str]) -> Call {
     let call = Call::new(
-        &[LIB, MACHINE, LINGER, ENVIRONMENT, CONDA, DOCTOR],
+        &[LIB, MACHINE, LINGER, ENVIRONMENT, CONDA, PIP, DOCTOR],
         "agile_doctor",
     )
     .arg(path.as_str())
@@ -511,14 +511,14 @@ pub fn attach(path: &RemotePath, run: &RunId) -> String {
     const TEXT: &str = concat!(
         "follow() { trap : INT; tail -n 100 -f \"$r/log\"; exit 0; }; ",
         "case $1 in \"~/\"*) b=$HOME/${1#??} ;; /*) b=$1 ;; *) b=$HOME/$1 ;; esac; r=$b/runs/$2; ",
-        "if [ -s \"$r/exit\" ]; then echo \"run $2 has ended; git agile logs $2 shows its output\"; exit 6; fi; ",
-        "if [ -e \"$r/process\" ]; then :; elif [ -e \"$r/job\" ]; then echo \"run $2 has not begun: it waits for Slurm\"; exit 6; fi; ",
+        "if [ -s \"$r/exit\" ]; then echo \"run $2 has ended; git agile logs $2 shows its output\"; exit 5; fi; ",
+        "if [ -e \"$r/process\" ]; then :; elif [ -e \"$r/job\" ]; then echo \"run $2 has not begun: it waits for Slurm\"; exit 5; else echo \"run $2 has not begun\"; exit 5; fi; ",
         "l=$(sed -n \"s/^launcher //p\" \"$r/process\"); s=$(sed -n \"s/^session //p\" \"$r/process\"); ",
         "case $l in screen) exec screen -d -r \"$s\" ;; ",
         "tmux) exec tmux -L \"agile-$2\" attach-session -d -t \"=$2\" ;; ",
         "slurm) echo \"a Slurm job has no window: following the log, ^C ends that; a shell beside the run: srun --jobid=$s --overlap --pty sh\"; follow ;; ",
         "nohup) echo \"no screen or tmux there: following the log, ^C ends that\"; follow ;; ",
-        "*) echo \"run $2 has no session\"; exit 6 ;; esac"
+        "*) echo \"run $2 has no session\"; exit 5 ;; esac"
     );
     format!("exec /bin/sh -c '{TEXT}' attach '{path}' '{run}'")
 }

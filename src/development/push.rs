@@ -343,8 +343,17 @@ pub(super) fn remote_url(repository: &Repository, name: &str) -> Result<String> 
         &["remote", "get-url", "--", name],
     );
     url.ok().flatten().ok_or_else(|| {
-        Error::config(format!("there is no git remote `{name}`"))
-            .hint(format!("git remote add {name} URL"))
+        let others = repository.git().remotes();
+        let other = others.iter().flatten().flatten().next().map(str::to_string);
+        let error = Error::config(format!("there is no git remote `{name}`"));
+        match other {
+            Some(other) => error.hint(format!(
+                "remotes = [\"{other}\"] under [push] in agile.toml, and commit it"
+            )),
+            None => error.hint(format!(
+                "git remote add {name} URL; or source = \"direct\" for every server, which then needs none"
+            )),
+        }
     })
 }
 

@@ -120,6 +120,13 @@ impl Repository {
             ))
             .hint(format!("make {path} a plain file, and commit it")));
         }
+        if entry.kind() != Some(ObjectType::Blob) {
+            let short = &commit.to_string()[..7];
+            return Err(
+                Error::config(format!("{path} is a folder in commit {short}"))
+                    .hint(format!("make {path} a plain file, and commit it")),
+            );
+        }
         let blob = self.git.find_blob(entry.id());
         blob.map(|blob| Some(blob.content().to_vec()))
             .or_config(|| format!("{path} of {commit} is not a plain file"))

@@ -162,17 +162,22 @@ fetch_missing() {
 	progress "fetching $(printf %.7s "$wanted")"
 	[ -z "${meanwhile-}" ] || wait "$meanwhile"
 	remove_leavings
-	# The commit itself, which also finds one that its branch has left behind; a git host that answers for branches
-	# only is asked for those.
-	said=$(to_git_host fetch -q --no-tags --no-write-fetch-head -- "$from" "+$wanted:$kept" 2>&1) || {
-		said=$said$newline$(to_git_host fetch -q --no-tags --no-write-fetch-head -- "$from" \
-			"+refs/heads/*:refs/agile/heads/*" 2>&1) &&
-			agile_git cat-file -e "$wanted^{commit}" 2>/dev/null &&
-			agile_git update-ref "$kept" "$wanted"
-	}
+	# The commit itself, which also finds one that its branch has left behind.
+	said=$(to_git_host fetch -q --no-tags --no-write-fetch-head -- "$from" "+$wanted:$kept" 2>&1) || fetch_heads
 	agile_status=$?
 	remove_leavings
 	return "$agile_status"
+}
+
+# fetch_heads: a git host that answers for branches only is asked for those.
+fetch_heads() {
+	agile_first=$said
+	said=$(to_git_host fetch -q --no-tags --no-write-fetch-head -- "$from" "+refs/heads/*:refs/agile/heads/*" 2>&1)
+	agile_status=$?
+	# One that cannot be reached is the same twice.
+	[ "$said" = "$agile_first" ] || said=$agile_first$newline$said
+	[ "$agile_status" -eq 0 ] && agile_git cat-file -e "$wanted^{commit}" 2>/dev/null &&
+		agile_git update-ref "$kept" "$wanted"
 }
 
 remove_leavings() {

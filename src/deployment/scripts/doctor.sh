@@ -1,5 +1,5 @@
 # shellcheck shell=sh disable=SC2034,SC2154,SC2015,SC2088
-# What a server has and lacks. Changes nothing there. Uses lib.sh, machine.sh, linger.sh, environment.sh and conda.sh.
+# What a server has and lacks. Changes nothing there. Uses lib.sh, machine.sh, linger.sh, environment.sh, conda.sh and pip.sh.
 
 # agile_doctor PATH (NAME VALUE)...: `url` is what the server fetches from, empty where it does not; `python` the version
 # that is wanted; `program` one to look for, any number. The answer has a line `fact NAME VALUE...` for each thing.
@@ -72,7 +72,7 @@ program_fact() {
 }
 
 # first_line TEXT: the first that says something.
-first_line() { printf '%s\n' "$1" | sed -n '/[^[:space:]]/{p;q;}' | tr '\t' ' ' | cut -c 1-200; }
+first_line() { printf '%s\n' "$1" | sed -n '/[^[:space:]]/{p;q;}' | tr '\t\r' '  ' | cut -c 1-200; }
 
 # folder_facts: the project's folder or the one in which it would be made, and what room there is, in KiB and files.
 folder_facts() {
@@ -104,7 +104,14 @@ folder_facts() {
 
 # python_fact: the Python that environments are made from, and whether it can make them.
 python_fact() {
-	for interpreter in ${python:+"python$python" "python${python%.*}"} python3; do
+	machine=$(uname -sm)
+	agile_found=$(
+		# shellcheck disable=SC2317 # find_python calls it
+		fail() { exit 1; }
+		manager=auto
+		find_python >/dev/null 2>&1 </dev/null && printf '%s' "$interpreter"
+	)
+	for interpreter in ${agile_found:+"$agile_found"} python3; do
 		version=$("$interpreter" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null </dev/null) || continue
 		if "$interpreter" -c 'import venv, ensurepip' 2>/dev/null </dev/null; then agile_fact=venv; else agile_fact=bare; fi
 		answer_line fact python "$version" "$agile_fact"

@@ -7,13 +7,14 @@
 # deploying: marks this script as a deployment, after any cleaning that is under way.
 deploying() {
 	{ [ -d locks/deploying ] || mkdir -p locks/deploying; } && true >"locks/deploying/$me" || fail disk "cannot write in $base/locks"
+	own_mark=$base/locks/deploying/$me
 	[ ! -d locks/clean ] || {
 		lock "$base/locks/clean"
 		unlock "$base/locks/clean"
 	}
 }
 
-deployed() { rm -f "$base/locks/deploying/$me"; }
+deployed() { rm -f "$own_mark"; }
 
 # is_deploying: whether a deployment goes on; the marks of those that are gone are removed.
 is_deploying() {

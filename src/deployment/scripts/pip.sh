@@ -8,13 +8,13 @@ choose_builder() {
 		;;
 	uv)
 		if ! find_tool uv; then
-			answer_line hint "on the server: python3 -m pip install --user uv; or set manager = \"venv\" in [environment]"
+			answer_line hint "on the server: curl -LsSf https://astral.sh/uv/install.sh | sh; or set manager = \"venv\" in [environment]"
 			fail environment "there is no uv on the server"
 		fi
 		;;
 	virtualenv)
 		if ! find_tool virtualenv; then
-			answer_line hint "on the server: python3 -m pip install --user virtualenv; or set manager = \"venv\" in [environment]"
+			answer_line hint "on the server: pipx install virtualenv; or set manager = \"venv\" in [environment]"
 			fail environment "there is no virtualenv on the server"
 		fi
 		;;

@@ -21,6 +21,8 @@ const MAX_RUNS: usize = 100_000;
 
 /// What mends a mistake that says no better.
 const MEND: &str = "correct it and commit; `git agile design` checks it without a server";
+/// The same, in a file that is nobody else's.
+const MEND_HERE: &str = "correct it; `git agile design` checks it without a server";
 
 /// One file of the configuration.
 #[derive(Clone, Debug)]
@@ -40,7 +42,13 @@ pub struct Layer {
 /// [`Kind::Config`](crate::error::Kind::Config) with file, line and key: a syntax error, an unknown key, a value
 /// that does not fit, a name that is used and not defined.
 pub fn load(layers: &[Layer], project: &str) -> Result<Config> {
-    merge_and_check(layers, project).map_err(|error| error.or_hint(MEND))
+    merge_and_check(layers, project).map_err(|error| {
+        let is_of = |layer: &&Layer| error.message.starts_with(&format!("{}:", layer.file));
+        match layers.iter().find(is_of) {
+            Some(layer) if layer.file != "agile.toml" => error.or_hint(MEND_HERE),
+            _ => error.or_hint(MEND),
+        }
+    })
 }
 
 fn merge_and_check(layers: &[Layer], project: &str) -> Result<Config> {
