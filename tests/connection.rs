@@ -62,7 +62,7 @@ fn a_connection_stays_open_as_long_as_the_person_says() {
         .ends_with(3)
         .complains("`soon` is no value of agile.idle")
         .complains("git config agile.idle 600");
-    set("1");
+    set("3");
     lab.agile(&["status"]).succeeds().says("running");
     wait_until(20, "the end of the connection", || lab.masters().is_empty());
     lab.agile(&["status"]).succeeds().says("running");

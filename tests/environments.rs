@@ -209,7 +209,7 @@ fn virtualenv_makes_the_environment() {
     server.hide(&["virtualenv"]);
     lab.agile(&["deploy"]).ends_with(5).explains(
         "box: there is no virtualenv on the server",
-        "pip install --user virtualenv",
+        "pipx install virtualenv",
     );
     install(&server, &virtualenv);
     let log = run_of(&lab, "Now it is there");
