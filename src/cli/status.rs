@@ -1,6 +1,7 @@
 //! `git agile status`.
 
 use clap::Args;
+use console::measure_text_width;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -11,7 +12,7 @@ use crate::deployment::connection::Asking;
 use crate::development::records::Record;
 use crate::error::{Error, Kind, Result};
 use crate::model::run::{Known, RunState};
-use crate::terminal::{Stream, Style, Table, count};
+use crate::terminal::{Stream, Style, Table, clean, count};
 
 /// Runs and their states, all servers at once
 #[derive(Debug, Args)]
@@ -102,31 +103,58 @@ fn print_sprint(ctx: &Context, records: &[Record]) -> Result<()> {
     );
     ctx.output
         .data(&ctx.output.paint(Stream::Data, Style::Bold, &head))?;
-    let mut table = Table::new(&["RUN", "SERVER", "STATE", "TIME", "PARAMETERS", "NOTE"]);
-    for Record { run, known, .. } in records {
-        table.row([
-            run.id.to_string(),
-            run.server.name.to_string(),
-            state_word(known),
-            duration(known),
-            parameters(run),
-            note(known),
-        ]);
+    let width = ctx.output.width().map(|width| width.saturating_sub(2));
+    let mut table = run_table(records, true);
+    let is_wide = width.is_some_and(|width| table.width() > width);
+    if is_wide {
+        table = run_table(records, false);
     }
     for (index, line) in table.lines().into_iter().enumerate() {
-        let style = match index.checked_sub(1).map(|index| records[index].known.state) {
+        let record = index.checked_sub(1).map(|index| &records[index]);
+        let style = match record.map(|record| record.known.state) {
             None => Style::Dim,
             Some(RunState::Succeeded) => Style::Good,
             Some(RunState::Failed | RunState::Lost | RunState::TimedOut) => Style::Bad,
             Some(RunState::Asked | RunState::Stopped) => Style::Note,
             Some(RunState::Running | RunState::Queued) => Style::Plain,
         };
-        ctx.output.data(&format!(
-            "  {}",
-            ctx.output.paint(Stream::Data, style, &line)
-        ))?;
+        let paint = |text: &str| ctx.output.paint(Stream::Data, style, text);
+        let note = record.map(|record| clean(&note(&record.known)));
+        // A note that has no room beside its run stands below it.
+        let (beside, below) = match note.filter(|note| is_wide && !note.is_empty()) {
+            Some(note) => {
+                let beside = format!("{line}  {note}");
+                match width.is_some_and(|width| measure_text_width(&beside) > width) {
+                    true => (line, Some(note)),
+                    false => (beside, None),
+                }
+            }
+            None => (line, None),
+        };
+        ctx.output.data(&format!("  {}", paint(&beside)))?;
+        if let Some(note) = below {
+            ctx.output.data(&format!("      {}", paint(&note)))?;
+        }
     }
     Ok(())
+}
+
+fn run_table(records: &[Record], with_notes: bool) -> Table {
+    let heads = ["RUN", "SERVER", "STATE", "TIME", "PARAMETERS", "NOTE"];
+    let columns = heads.len() - usize::from(!with_notes);
+    let mut table = Table::new(&heads[..columns]);
+    for Record { run, known, .. } in records {
+        let cells = [
+            run.id.to_string(),
+            run.server.name.to_string(),
+            state_word(known),
+            duration(known),
+            parameters(run),
+            note(known),
+        ];
+        table.row(&cells[..columns]);
+    }
+    table
 }
 
 /// The state, with the exit status where it says more.
