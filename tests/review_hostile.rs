@@ -474,6 +474,7 @@ fn contents_cut_or_flipped_are_not_believed() {
     let take = |bytes: &[u8]| {
         let _ = fs::remove_dir_all(lab.home());
         let _ = fs::remove_file(lab.index());
+        let _ = fs::remove_file(lab.index().with_extension("state"));
         let done = lab.take(bytes, &nonce, Ask::Contents);
         for path in lab.files() {
             let there = fs::read(lab.code().join(&path)).unwrap();
