@@ -192,3 +192,32 @@ fn a_deployment_and_a_cleaning_keep_apart() {
         assert_eq!(there(&server, "locks/deploying"), [""; 0], "{name}");
     }
 }
+
+/// A repository among the results is refused here, and another clone has fetched nothing.
+#[test]
+fn what_has_not_come_to_this_clone_stays() {
+    let lab = Lab::new();
+    let server = lab.server("box");
+    project(&lab, "0.1, 0.2");
+    lab.agile(&["wait"]).succeeds();
+    let runs = ids(&lab);
+    let code = format!("agile/proj/runs/{}/code/results", runs[0]);
+    server
+        .sh(&format!(
+            "mkdir -p {code}/m.git/refs {code}/m.git/objects && cd {code}/m.git && echo x >HEAD && echo x >refs/x && echo x >objects/x"
+        ))
+        .succeeds();
+    lab.agile(&["fetch-results"]).ends_with(5);
+    lab.agile(&["clean", "--dry-run"])
+        .succeeds()
+        .says(&format!("runs/{}", runs[1]))
+        .says("kept: 1 run (differs from what was fetched)");
+    let folder = lab.project_folder();
+    fs::remove_dir_all(folder.join("results")).expect("they are here");
+    fs::remove_dir_all(folder.join(".git/agile")).expect("it is here");
+    lab.agile(&["clean", "--yes"])
+        .succeeds()
+        .says("kept: 2 runs (not fetched)")
+        .complains("Nothing to remove.");
+    assert_eq!(there(&server, "runs").len(), 2);
+}

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::Context;
 use super::fetch::manifests;
 use super::look::{check_trust, jobs, now, server_of};
+use super::select::is_here;
 use crate::deployment::connection::{Asking, Connection};
 use crate::deployment::protocol::Answer;
 use crate::deployment::scripts;
@@ -176,6 +177,13 @@ async fn plan(
     args: &CleanArgs,
     records: &[Record],
 ) -> Result<Plan> {
+    // What came home to another clone is not here.
+    let mut records = records.to_vec();
+    for record in &mut records {
+        let is_here = is_here(repository, record);
+        record.known.fetched = record.known.fetched.filter(|_| is_here);
+    }
+    let records = records.as_slice();
     let days = args
         .older_than
         .map_or(0, |span| span.seconds().div_ceil(86_400));

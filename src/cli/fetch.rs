@@ -24,7 +24,7 @@ use crate::error::{Context as _, Error, Result};
 use crate::model::config::Server;
 use crate::model::names::wrong_class;
 use crate::model::run::{Known, RunState};
-use crate::review::{Digest, Limits, Listing, Plan, Reason, Refusal, Report};
+use crate::review::{Digest, File, Limits, Listing, Plan, Reason, Refusal, Report};
 use crate::terminal::{Stream, Style, clean, clean_bytes, count};
 
 use transfer::{Outcome, from_server};
@@ -382,9 +382,12 @@ fn take_in(
         if listing.is_same || is_partial || is_part || !record.known.state.is_end() {
             continue;
         }
+        // Of those, this clone has nothing.
+        let refused = report.refused.iter().filter(|refusal| refusal.run == index);
+        let refused = refused.map(|refusal| refusal.path.as_slice()).collect();
         let attachments = [
             Attachment::new(repository, "manifest.json", |out| {
-                write_manifest(listing, out)
+                write_manifest(listing, &refused, out)
             })?,
             Attachment::new(repository, "log", |out| {
                 out.write_all(&log_end(repository, record))
@@ -432,16 +435,21 @@ fn take_in(
 }
 
 /// The manifest as the record keeps it: path (bytes that are no UTF-8 escaped), size in bytes, SHA-256.
-fn write_manifest(listing: &Listing, out: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(out, &Files(listing)).map_err(io::Error::from)
+fn write_manifest(
+    listing: &Listing,
+    refused: &BTreeSet<&[u8]>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    serde_json::to_writer_pretty(out, &Files(listing, refused)).map_err(io::Error::from)
 }
 
 /// The files of a listing, written one by one: all of them as values would take much memory.
-struct Files<'a>(&'a Listing);
+struct Files<'a>(&'a Listing, &'a BTreeSet<&'a [u8]>);
 
 impl Serialize for Files<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(self.0.files.iter().map(|file| Entry {
+        let here = |file: &&File| !self.1.contains(file.path.as_bytes());
+        to.collect_seq(self.0.files.iter().filter(here).map(|file| Entry {
             path: file.path.to_string(),
             size: file.size,
             sha256: file.sha256,

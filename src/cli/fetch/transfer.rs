@@ -1,5 +1,6 @@
 //! The transfer from one server.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -316,7 +317,8 @@ pub async fn manifests(
     Ok(listed
         .map(|(run, listing)| {
             let mut json = Vec::new();
-            let written = is_whole(run).then(|| super::write_manifest(listing, &mut json));
+            let written =
+                is_whole(run).then(|| super::write_manifest(listing, &BTreeSet::new(), &mut json));
             written.and_then(io::Result::ok).map(|()| json)
         })
         .collect())
