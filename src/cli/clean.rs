@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::Context;
 use super::fetch::manifests;
 use super::look::{check_trust, jobs, now, server_of};
-use super::select::is_here;
+use super::select::{all, as_here};
 use crate::deployment::connection::{Asking, Connection};
 use crate::deployment::protocol::Answer;
 use crate::deployment::scripts;
@@ -147,7 +147,7 @@ fn places(
     names: &[String],
 ) -> Result<Vec<(Server, Vec<Record>)>> {
     let mut places: Vec<(Server, Vec<Record>)> = Vec::new();
-    for record in records::all(repository, |error| ctx.output.warn(&error.to_string()))? {
+    for record in as_here(repository, all(ctx, repository)?) {
         let server = server_of(&record.run.server);
         if !names.is_empty() && !names.iter().any(|name| name == server.name.as_str()) {
             continue;
@@ -177,13 +177,6 @@ async fn plan(
     args: &CleanArgs,
     records: &[Record],
 ) -> Result<Plan> {
-    // What came home to another clone is not here.
-    let mut records = records.to_vec();
-    for record in &mut records {
-        let is_here = is_here(repository, record);
-        record.known.fetched = record.known.fetched.filter(|_| is_here);
-    }
-    let records = records.as_slice();
     let days = args
         .older_than
         .map_or(0, |span| span.seconds().div_ceil(86_400));

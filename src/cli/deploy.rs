@@ -22,13 +22,12 @@ use crate::deployment::scripts;
 use crate::development::contents::{lfs_files, lfs_folder, submodules};
 use crate::development::credential::credential;
 use crate::development::push::{fetch_url, git_host};
-use crate::development::records::{self};
+use crate::development::records::{self, Record};
 use crate::development::repository::Repository;
 use crate::error::{Error, Result};
 use crate::model::config::{Server, Source};
 use crate::model::names::ParamName;
-use crate::model::run::Known;
-use crate::model::run::RunState;
+use crate::model::run::{Known, RunState};
 use crate::model::value::Value;
 use crate::terminal::{Stream, Style, clean, count};
 
@@ -144,14 +143,15 @@ pub fn execute(
     ahead: &mut Ahead,
 ) -> Result<()> {
     let url = url(repository, request, &plan)?;
-    let ended = plan.iter().flat_map(|share| &share.ended).map(|record| {
+    let ended: Vec<&Record> = plan.iter().flat_map(|share| &share.ended).collect();
+    let line = |record: &&Record| {
         let (server, state) = (&record.run.server.name, state_word(&record.known));
         format!("{server}: already finished as {} ({state})", record.run.id)
-    });
-    let ended: Vec<String> = ended.collect();
-    ctx.output.list(&ended, "git agile status --all");
-    let mut records = plan.iter().flat_map(|share| &share.ended);
-    if !ctx.output.is_quiet() && records.any(|record| record.known.state != RunState::Succeeded) {
+    };
+    let lines: Vec<String> = ended.iter().map(line).collect();
+    ctx.output.list(&lines, "git agile status --all");
+    let has_failed = |record: &&Record| record.known.state != RunState::Succeeded;
+    if !ctx.output.is_quiet() && ended.iter().any(has_failed) {
         ctx.output
             .hint("git agile deploy --again launches them once more, as new attempts");
     }

@@ -46,12 +46,7 @@ impl Selection {
     /// # Errors
     /// [`Kind::Usage`](crate::error::Kind::Usage) for a name that means none, or more than one.
     pub fn records(&self, ctx: &Context, repository: &Repository) -> Result<Vec<Record>> {
-        let mut all = all(ctx, repository)?;
-        for record in &mut all {
-            if record.known.fetched.is_some() && !is_here(repository, record) {
-                record.known.fetched = None;
-            }
-        }
+        let mut all = as_here(repository, all(ctx, repository)?);
         if !self.runs.is_empty() {
             let mut chosen: Vec<Record> = Vec::new();
             for name in &self.runs {
@@ -135,8 +130,18 @@ pub fn all(ctx: &Context, repository: &Repository) -> Result<Vec<Record>> {
     records::all(repository, |error| ctx.output.warn(&error.to_string()))
 }
 
+/// The records with `fetched` only where the results came to this clone.
+pub fn as_here(repository: &Repository, mut records: Vec<Record>) -> Vec<Record> {
+    for record in &mut records {
+        if record.known.fetched.is_some() && !is_here(repository, record) {
+            record.known.fetched = None;
+        }
+    }
+    records
+}
+
 /// Whether the results of a run are in this clone, or were: who removes them does not want them again.
-pub fn is_here(repository: &Repository, record: &Record) -> bool {
+fn is_here(repository: &Repository, record: &Record) -> bool {
     fetch::results(repository, record).is_dir() || fetch::index_file(repository, record).is_file()
 }
 
