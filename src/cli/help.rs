@@ -226,7 +226,9 @@ fn is_shown(arg: &Arg) -> bool {
 
 fn options(command: &Command) -> String {
     let mut text = String::new();
-    for arg in command.get_arguments().filter(|arg| is_shown(arg)) {
+    let shown = command.get_arguments().filter(|arg| is_shown(arg));
+    let (positional, named): (Vec<&Arg>, Vec<&Arg>) = shown.partition(|arg| arg.is_positional());
+    for arg in positional.into_iter().chain(named) {
         text += &format!("\n{}\n: {}\n", term(arg), help(arg));
     }
     text += "\n`-h`, `--help`\n: A summary of this page.\n";
