@@ -2,7 +2,7 @@
 
 mod transfer;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::error::{Context as _, Error, Result};
 use crate::model::config::Server;
 use crate::model::names::wrong_class;
 use crate::model::run::{Known, RunState};
-use crate::review::{Digest, File, Limits, Listing, Plan, Reason, Refusal, Report};
+use crate::review::{Digest, Limits, Listing, Plan, Reason, Refusal, Report};
 use crate::terminal::{Stream, Style, clean, clean_bytes, count};
 
 use transfer::{Outcome, from_server};
@@ -384,7 +384,7 @@ fn take_in(
         }
         // Of those, this clone has nothing.
         let refused = report.refused.iter().filter(|refusal| refusal.run == index);
-        let refused = refused.map(|refusal| refusal.path.as_slice()).collect();
+        let refused = refused.map(|refusal| clean_bytes(&refusal.path)).collect();
         let attachments = [
             Attachment::new(repository, "manifest.json", |out| {
                 write_manifest(listing, &refused, out)
@@ -437,23 +437,23 @@ fn take_in(
 /// The manifest as the record keeps it: path (bytes that are no UTF-8 escaped), size in bytes, SHA-256.
 fn write_manifest(
     listing: &Listing,
-    refused: &BTreeSet<&[u8]>,
+    refused: &HashSet<String>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     serde_json::to_writer_pretty(out, &Files(listing, refused)).map_err(io::Error::from)
 }
 
 /// The files of a listing, written one by one: all of them as values would take much memory.
-struct Files<'a>(&'a Listing, &'a BTreeSet<&'a [u8]>);
+struct Files<'a>(&'a Listing, &'a HashSet<String>);
 
 impl Serialize for Files<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let here = |file: &&File| !self.1.contains(file.path.as_bytes());
-        to.collect_seq(self.0.files.iter().filter(here).map(|file| Entry {
+        let entries = self.0.files.iter().map(|file| Entry {
             path: file.path.to_string(),
             size: file.size,
             sha256: file.sha256,
-        }))
+        });
+        to.collect_seq(entries.filter(|entry| !self.1.contains(&entry.path)))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::development::repository::Repository;
 /// The times of this clone.
 pub(super) struct Seen {
     file: PathBuf,
-    times: BTreeMap<String, i64>,
+    times: BTreeMap<String, String>,
 }
 
 impl Seen {
@@ -20,7 +20,7 @@ impl Seen {
         let text = std::fs::read_to_string(&file).unwrap_or_default();
         let parse = |line: &str| {
             let (run, time) = line.split_once(' ')?;
-            Some((run.to_string(), time.parse().ok()?))
+            Some((run.to_string(), time.to_string()))
         };
         Seen {
             times: text.lines().filter_map(parse).collect(),
@@ -30,7 +30,8 @@ impl Seen {
 
     /// The record with the time at which its run was last seen.
     pub fn of(&self, mut record: Record) -> Record {
-        let time = self.times.get(record.run.id.as_str()).copied();
+        let time = self.times.get(record.run.id.as_str());
+        let time = time.and_then(|time| time.parse().ok());
         record.known.seen = record.known.seen.max(time);
         record
     }
@@ -40,7 +41,7 @@ impl Seen {
         for record in records {
             let id = record.run.id.as_str();
             match record.known.seen.filter(|_| record.known.is_open()) {
-                Some(time) => drop(self.times.insert(id.to_string(), time)),
+                Some(time) => drop(self.times.insert(id.to_string(), time.to_string())),
                 None => drop(self.times.remove(id)),
             }
         }

@@ -1,6 +1,6 @@
 //! The transfer from one server.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -318,7 +318,7 @@ pub async fn manifests(
         .map(|(run, listing)| {
             let mut json = Vec::new();
             let written =
-                is_whole(run).then(|| super::write_manifest(listing, &BTreeSet::new(), &mut json));
+                is_whole(run).then(|| super::write_manifest(listing, &HashSet::new(), &mut json));
             written.and_then(io::Result::ok).map(|()| json)
         })
         .collect())

@@ -1,7 +1,6 @@
 //! JSON and JSON lines, with the `NaN`, `Infinity` and `-Infinity` that Python's json module writes.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::iter::once;
 
 use memchr::memmem;
@@ -37,7 +36,7 @@ const SHAPES: usize = 4;
 pub fn read_lines(bytes: &[u8]) -> Reading {
     let bytes = quote_specials(bytes);
     let (mut collector, mut damage) = (Collector::default(), None);
-    let mut shapes: VecDeque<Shape> = VecDeque::new();
+    let mut shapes: Vec<Shape> = Vec::new();
     for (number, line) in lines(&bytes).enumerate() {
         let is_known = shapes.iter().any(|shape| shape.read(line, &mut collector));
         if is_known || line.trim_ascii().is_empty() {
@@ -54,7 +53,7 @@ pub fn read_lines(bytes: &[u8]) -> Reading {
         let record = collector.only_record(before);
         if let Some(shape) = record.and_then(|record| Shape::of(line, record)) {
             shapes.truncate(SHAPES - 1);
-            shapes.push_front(shape);
+            shapes.insert(0, shape);
         }
     }
     collector.finish(damage)
