@@ -173,3 +173,83 @@ fn a_running_run_comes_in_parts_and_then_whole() {
     assert!(home(&lab, &run).join("results/metrics.json").exists());
     assert!(is_fetched(&lab));
 }
+
+/// What is wrong with one run keeps no other away, and what is lost is not asked for for ever.
+#[test]
+fn one_bad_run_keeps_no_other_away() {
+    let (lab, server, run) = one_run(true);
+    lab.agile(&["deploy", "--set", "lr=0.2"]).succeeds();
+    lab.agile(&["wait"]).succeeds();
+    let elsewhere = lab.root().join("elsewhere");
+    fs::create_dir(&elsewhere).expect("a folder");
+    fs::create_dir_all(home(&lab, "")).expect("results/");
+    std::os::unix::fs::symlink(&elsewhere, home(&lab, &run)).expect("a link");
+    lab.agile(&["fetch-results"])
+        .ends_with(5)
+        .explains(&format!("results/{run} is a link"), "move results/")
+        .complains("files, ");
+    assert_eq!(elsewhere.read_dir().expect("the folder").count(), 0);
+    fs::remove_file(home(&lab, &run)).expect("the link goes");
+
+    // Somebody removed it there.
+    server
+        .sh(&format!("mv agile/proj/runs/{run} agile/elsewhere"))
+        .succeeds();
+    lab.agile(&["fetch-results"]).ends_with(5).explains(
+        &format!("box: {run} is not there any more"),
+        "git agile clean box records that",
+    );
+    let runs = server.home().join("agile/proj/runs");
+    fs::rename(&runs, server.home().join("agile/unmounted")).expect("the disk goes");
+    lab.agile(&["clean", "--yes"])
+        .complains("Nothing to remove.");
+    fs::rename(server.home().join("agile/unmounted"), &runs).expect("the disk comes back");
+    lab.agile(&["clean", "--runs", "--yes"])
+        .succeeds()
+        .says("gone already");
+    lab.agile(&["fetch-results"])
+        .succeeds()
+        .complains("Nothing to fetch");
+}
+
+#[test]
+fn who_watches_sees_a_cut_mended() {
+    let (lab, server, run) = one_run(false);
+    in_run(
+        &server,
+        &run,
+        "mkdir -p results && head -c 6000000 /dev/urandom >results/big",
+    );
+    // Of each connection; what has come stays.
+    lab.kill_masters();
+    server.cut(Direction::Down, 3 << 20);
+    let mut watching = lab.start_agile(&["fetch-results", "--watch"]);
+    server.open_gate();
+    wait_until(90, "the watch ends", || watching.ended());
+    watching
+        .finish()
+        .succeeds()
+        .complains("the connection was lost")
+        .complains("verified");
+    assert!(home(&lab, &run).join("results/big").exists());
+}
+
+#[test]
+fn another_work_tree_has_results_of_its_own() {
+    let (lab, _server, run) = one_run(true);
+    lab.agile(&["fetch-results"]).succeeds();
+    let other = lab.root().join("other");
+    let path = other.to_str().expect("text");
+    lab.git(&["worktree", "add", "--quiet", path]).succeeds();
+    let there = |arguments: &[&str]| {
+        let mut command = lab.command("git-agile");
+        support::run(command.args(arguments).current_dir(&other))
+    };
+    there(&["fetch-results"]).succeeds().complains("verified");
+    assert!(other.join("results").join(&run).join("log").exists());
+    there(&["fetch-results"]).complains("Nothing to fetch");
+    // What it remembers of its files leads nobody astray here.
+    lab.agile(&["fetch-results", "--all"])
+        .succeeds()
+        .never_says("edited");
+}

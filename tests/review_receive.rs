@@ -677,8 +677,7 @@ fn without_a_launch_or_a_run_it_says_so() {
     assert_eq!(reasons(&lab.fetch().unwrap()), []);
     fs::remove_dir_all(lab.run_folder()).unwrap();
     let report = lab.fetch().unwrap();
-    let gone = "its folder is not there any more";
-    assert_eq!(refused(&report, "."), Some(Reason::Run(gone.into())));
+    assert_eq!(refused(&report, "."), Some(Reason::Gone));
 }
 
 #[test]

@@ -226,6 +226,8 @@ async fn plan(
 struct Found {
     /// Thing, bytes, whether it is old enough, whether it is over.
     items: Vec<(String, u64, bool, bool)>,
+    /// Whether the folder of runs is there: without it, its disk may not be mounted.
+    has_runs: bool,
     /// What each run stands on.
     uses: BTreeMap<String, BTreeSet<String>>,
 }
@@ -242,6 +244,7 @@ impl Found {
                     *age == "old",
                     *over == "over",
                 )),
+                ["runs"] => found.has_runs = true,
                 ["uses", run, things] => {
                     let things = things.split_whitespace().map(str::to_string);
                     found.uses.insert(run.to_string(), things.collect());
@@ -257,6 +260,17 @@ impl Found {
         self.items
             .iter()
             .any(|(thing, _, _, is_over)| *thing == name && *is_over)
+    }
+
+    /// Whether a run that had ended was removed by somebody.
+    fn is_gone(&self, record: &Record) -> bool {
+        let name = format!("runs/{}", record.run.id);
+        let known = &record.known;
+        self.has_runs
+            && known.state.is_end()
+            && !known.is_unlaunched()
+            && known.removed.is_none()
+            && self.items.iter().all(|(thing, ..)| *thing != name)
     }
 }
 
@@ -326,6 +340,15 @@ fn decide(
                     .map(String::as_str),
             );
         }
+    }
+    if args.runs || is_all {
+        let gone = records.iter().filter(|record| found.is_gone(record));
+        plan.remove.extend(gone.map(|record| Thing {
+            thing: format!("runs/{}", record.run.id),
+            bytes: 0,
+            why: "gone already",
+            is_lost: false,
+        }));
     }
     plan
 }

@@ -20,11 +20,11 @@ use crate::deployment::connection::Asking;
 use crate::deployment::trust::Agreements;
 use crate::development::records::{self, Attachment, Record};
 use crate::development::repository::Repository;
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Context as _, Error, Kind, Result};
 use crate::model::config::Server;
-use crate::model::names::wrong_class;
+use crate::model::names::{RunId, wrong_class};
 use crate::model::run::{Known, RunState};
-use crate::review::{Digest, Limits, Listing, Plan, Reason, Refusal, Report};
+use crate::review::{Destination, Digest, Limits, Listing, Plan, Reason, Refusal, Report};
 use crate::terminal::{Stream, Style, clean, clean_bytes, count};
 
 use transfer::{Outcome, from_server};
@@ -144,13 +144,19 @@ pub fn run(args: FetchArgs, ctx: &Context) -> Result<()> {
     let records = choose(&args, ctx, &repository)?;
     let is_there = || repository.root().join("results").exists();
     let was_there = is_there();
-    let worst = match args.watch {
+    let missed = match args.watch {
         true => watch(&args, ctx, &repository, records)?,
         false if records.is_empty() => {
             ctx.output.say("Nothing to fetch.");
-            None
+            Vec::new()
         }
-        false => fetch(&args, ctx, &repository, &records)?,
+        false => {
+            let missed = fetch(&args, ctx, &repository, &records)?;
+            missed
+                .iter()
+                .for_each(|missed| ctx.output.error(&missed.error));
+            missed
+        }
     };
     let is_ignored = || repository.git().is_path_ignored("results/run");
     if !was_there && is_there() && !is_ignored().unwrap_or(true) {
@@ -158,20 +164,30 @@ pub fn run(args: FetchArgs, ctx: &Context) -> Result<()> {
             "git does not ignore results/, so that `git add .` takes in what was fetched: `git agile init` adds it to .gitignore",
         );
     }
-    match worst {
+    let statuses = missed.iter().map(|missed| missed.error.kind.status());
+    match statuses.max() {
         Some(status) => Err(Error::child(status)),
         None => Ok(()),
     }
 }
 
-/// Fetches each of the runs as it ends, and with `--partial` before that, until none goes on.
+/// What did not come.
+struct Missed {
+    error: Error,
+    /// The runs of which nothing came.
+    runs: Vec<RunId>,
+}
+
+/// Fetches each of the runs as it ends, and with `--partial` before that, until none goes on; gives what did not come.
+/// What is wrong is said at once, and once.
 fn watch(
     args: &FetchArgs,
     ctx: &Context,
     repository: &Repository,
     mut records: Vec<Record>,
-) -> Result<Option<u8>> {
-    let (mut worst, mut tried, mut pause) = (None, BTreeSet::new(), Duration::from_secs(1));
+) -> Result<Vec<Missed>> {
+    let (mut tried, mut said) = (BTreeSet::new(), BTreeSet::new());
+    let (mut lost, mut pause) = (Vec::new(), Duration::from_secs(1));
     let bar = ctx.output.progress().add(ProgressBar::new_spinner());
     loop {
         let is_new = |record: &&Record| {
@@ -179,8 +195,6 @@ fn watch(
             due && !tried.contains(&record.run.id)
         };
         let due: Vec<Record> = records.iter().filter(is_new).cloned().collect();
-        let ended = due.iter().filter(|record| record.known.state.is_end());
-        tried.extend(ended.map(|record| record.run.id.clone()));
         let open = records.iter().filter(|record| record.known.is_open());
         let left = open.count();
         match left {
@@ -190,27 +204,55 @@ fn watch(
                 bar.tick();
             }
         }
-        if !due.is_empty() {
-            worst = worst.max(fetch(args, ctx, repository, &due)?);
+        let missed = match due.is_empty() {
+            true => Vec::new(),
+            false => fetch(args, ctx, repository, &due)?,
+        };
+        for missed in &missed {
+            if said.insert(missed.error.message.clone()) {
+                ctx.output.error(&missed.error);
+            }
         }
-        if left == 0 {
-            return Ok(worst);
+        // A server that cannot be reached for a while is asked again.
+        let is_unreached = |missed: &Missed| missed.error.kind == Kind::Unreachable;
+        let (unreached, refused): (Vec<_>, Vec<_>) = missed.into_iter().partition(is_unreached);
+        lost.extend(refused);
+        let again: Vec<&RunId> = unreached.iter().flat_map(|missed| &missed.runs).collect();
+        let ended = due.iter().filter(|record| record.known.state.is_end());
+        let ended = ended.map(|record| record.run.id.clone());
+        tried.extend(ended.filter(|run| !again.contains(&run)));
+        if left == 0 && again.is_empty() {
+            return Ok(lost);
         }
         std::thread::sleep(pause);
         pause = (pause * 3 / 2).min(Duration::from_secs(10));
-        // A server that cannot be seen for a while is asked again.
         records = ctx.block_on(look(repository, records, Asking::Never))?.0;
     }
 }
 
-/// Fetches the runs, all servers at once; gives the worst exit status of what did not come.
+/// Fetches the runs, all servers at once; gives what did not come.
 fn fetch(
     args: &FetchArgs,
     ctx: &Context,
     repository: &Repository,
     records: &[Record],
-) -> Result<Option<u8>> {
-    let groups = group(records);
+) -> Result<Vec<Missed>> {
+    // One results folder that nothing can be written into keeps no other run away.
+    let (mut missed, mut records) = (Vec::<Missed>::new(), records.to_vec());
+    records.retain(|record| {
+        let Err(error) = Destination::check(repository.root(), record.run.id.as_str()) else {
+            return true;
+        };
+        if missed
+            .iter()
+            .all(|missed| missed.error.message != error.message)
+        {
+            let runs = vec![record.run.id.clone()];
+            missed.push(Missed { error, runs });
+        }
+        false
+    });
+    let groups = group(&records);
     let agreements = Agreements::load()?;
     let results = ctx.block_on(async {
         let agreements = &agreements;
@@ -223,19 +265,24 @@ fn fetch(
             .collect::<Vec<_>>()
             .await)
     })?;
-    let mut worst = None;
     for (server, records, result) in results {
-        let failures = match result {
-            Ok(Outcome::Would(plan)) => show(args, ctx, server, records, &plan)?,
-            Ok(Outcome::Came(report)) => take_in(args, ctx, repository, server, records, report)?,
-            Err(error) => vec![error],
+        let (errors, runs) = match result {
+            Ok(Outcome::Would(plan)) => (show(args, ctx, server, records, &plan)?, Vec::new()),
+            Ok(Outcome::Came(report)) => {
+                let errors = take_in(args, ctx, repository, server, records, report)?;
+                (errors, Vec::new())
+            }
+            Err(error) => {
+                let runs = records.iter().map(|record| record.run.id.clone());
+                (vec![error], runs.collect())
+            }
         };
-        for error in failures {
-            ctx.output.error(&error);
-            worst = worst.max(Some(error.kind.status()));
-        }
+        missed.extend(errors.into_iter().map(|error| Missed {
+            error,
+            runs: runs.clone(),
+        }));
     }
-    Ok(worst)
+    Ok(missed)
 }
 
 fn is_running(record: &Record) -> bool {
@@ -320,7 +367,7 @@ fn show(
     Ok(complaints(args, ctx, server, records, &plan.refused))
 }
 
-/// Says which files the person chose to leave, and gives the other refusals as errors.
+/// Says which files the person chose to leave, and gives the other refusals as errors, one for each run and reason.
 fn complaints(
     args: &FetchArgs,
     ctx: &Context,
@@ -328,35 +375,68 @@ fn complaints(
     records: &[&Record],
     refused: &[Refusal],
 ) -> Vec<Error> {
-    let mut errors = Vec::new();
+    let (left, refused): (Vec<&Refusal>, Vec<&Refusal>) = refused
+        .iter()
+        .partition(|refusal| args.leaves(&refusal.reason));
+    let run = |refusal: &Refusal| records.get(refusal.run).map_or("?", |r| r.run.id.as_str());
+    let what = |refusal: &Refusal| match refusal.path.as_slice() {
+        b"." => format!("{} {}", run(refusal), refusal.reason),
+        _ => format!("{}: {refusal}", run(refusal)),
+    };
+    // Those who watch see a file when it is no longer written to.
+    let left = left
+        .iter()
+        .filter(|refusal| !args.watch || refusal.reason != Reason::Moving);
+    let left: Vec<String> = left
+        .map(|refusal| format!("  left: {}", what(refusal)))
+        .collect();
+    ctx.output.list(&left, "git agile fetch-results --dry-run");
+    let mut kinds: Vec<Vec<&Refusal>> = Vec::new();
     for refusal in refused {
-        let run = records
-            .get(refusal.run)
-            .map_or("?", |record| record.run.id.as_str());
-        let what = format!("{run}: {} {}", clean_bytes(&refusal.path), refusal.reason);
-        if args.leaves(&refusal.reason) {
-            ctx.output.say(&clean(&format!("  left: {what}")));
-            continue;
+        let is_alike = |kind: &&mut Vec<&Refusal>| {
+            (kind[0].run, &kind[0].reason) == (refusal.run, &refusal.reason)
+        };
+        match kinds.iter_mut().find(is_alike) {
+            Some(kind) => kind.push(refusal),
+            None => kinds.push(vec![refusal]),
         }
-        let error = Error::step(clean(&format!("{}: {what}", server.name)));
-        errors.push(match &refusal.reason {
-            Reason::Run(_) | Reason::Changed => error.hint("git agile fetch-results tries again"),
-            Reason::Large => error.hint(format!(
-                "git agile fetch-results --max-size 100G {run} fetches it; with a smaller size it is left without an error"
-            )),
-            Reason::Many => error.hint(format!(
-                "git agile fetch-results --max-files 1000000 {run} takes more; --exclude PATTERN leaves some out"
-            )),
-            Reason::InTheWay => {
-                error.hint(format!("move it out of results/{run}, and fetch again"))
-            }
-            _ => error.hint(format!(
-                "it stays on the server: git agile ssh {}",
-                server.name
-            )),
-        });
     }
-    errors
+    let complaint = |kind: Vec<&Refusal>| {
+        let said = clean(&format!("{}: {}", server.name, what(kind[0])));
+        let mut error = Error::step(said);
+        let others = kind[1..].iter().map(|other| clean_bytes(&other.path));
+        let others: Vec<String> = others.take(20).collect();
+        if !others.is_empty() {
+            let more = match kind.len() - 1 - others.len() {
+                0 => String::new(),
+                more => format!(", and {more} more"),
+            };
+            error = error.cause(format!("so is {}{more}", others.join(", ")));
+        }
+        error.hint(advice(server, run(kind[0]), &kind[0].reason))
+    };
+    kinds.into_iter().map(complaint).collect()
+}
+
+/// What helps where a result of `run` was refused.
+fn advice(server: &Server, run: &str, reason: &Reason) -> String {
+    let (name, path) = (&server.name, &server.path);
+    match reason {
+        Reason::Run(_) | Reason::Changed | Reason::ChangedHere => {
+            "git agile fetch-results tries again".into()
+        }
+        Reason::Gone => format!(
+            "is {path} mounted on {name}? If somebody removed the run, git agile clean {name} records that"
+        ),
+        Reason::Large => format!(
+            "git agile fetch-results --max-size 100G {run} fetches it; with a smaller size it is left without an error"
+        ),
+        Reason::Many => format!(
+            "git agile fetch-results --max-files 1000000 {run} takes more; --exclude PATTERN leaves some out"
+        ),
+        Reason::InTheWay => format!("move it out of results/{run}, and fetch again"),
+        _ => format!("it stays on the server: git agile ssh {name}"),
+    }
 }
 
 /// Records what came home, tells the person, and gives what did not.
@@ -410,6 +490,10 @@ fn take_in(
         files => format!("; {} here already", count(files, "file")),
     };
     let line = format!("{}: {new}{same}", server.name);
+    let is_over = records.iter().any(|record| record.known.state.is_end());
+    if args.watch && report.files == 0 && !is_over {
+        return Ok(complaints(args, ctx, server, records, &report.refused));
+    }
     ctx.output
         .say(&ctx.output.paint(Stream::Talk, Style::Good, &line));
     // What needs the person's eye comes first.

@@ -209,10 +209,25 @@ impl Connection {
         call: &Call,
         receive: impl AsyncFnOnce(&mut (dyn AsyncRead + Unpin + Send)) -> Result<T>,
     ) -> Result<T> {
+        let mut is_over = false;
         let receive = async |stream: &mut (dyn AsyncRead + Unpin + Send)| {
-            receive(&mut Impatient::new(stream, LONG_SILENCE)).await
+            let mut stream = Impatient::new(stream, LONG_SILENCE);
+            let result = receive(&mut stream).await;
+            is_over = stream.is_over();
+            result
         };
-        Ok(self.follow(call, receive).await?.0)
+        let (result, status) = self.converse(call, receive).await?;
+        result.map_err(|error| match status {
+            // Whoever has an exit status has not been cut off.
+            None if is_over => {
+                let mut lost = self
+                    .lost("in the middle of the answer")
+                    .cause(error.message);
+                lost.causes.extend(error.causes);
+                lost
+            }
+            _ => error,
+        })
     }
 
     /// As [`Connection::stream`], for what may be silent for as long as it likes; and whether the shell has ended in good
@@ -225,6 +240,16 @@ impl Connection {
         call: &Call,
         receive: impl AsyncFnOnce(&mut (dyn AsyncRead + Unpin + Send)) -> Result<T>,
     ) -> Result<(T, bool)> {
+        let (result, status) = self.converse(call, receive).await?;
+        Ok((result?, status == Some(0)))
+    }
+
+    /// What `receive` made of the raw answer to `call`, and the exit status of the shell, where it had one.
+    async fn converse<T>(
+        &mut self,
+        call: &Call,
+        receive: impl AsyncFnOnce(&mut (dyn AsyncRead + Unpin + Send)) -> Result<T>,
+    ) -> Result<(Result<T>, Option<i32>)> {
         let nonce = Nonce::fresh()?;
         let mut talk = self.begin(call, &nonce).await?;
         let opening = match talk.trouble.take() {
@@ -236,8 +261,7 @@ impl Connection {
             Ok(Some(answer)) => Ok(Err(self.said_instead(&answer))),
             Err(broken) => Err(broken),
         };
-        let (result, status) = self.end(talk, result).await?;
-        Ok((result?, status == Some(0)))
+        self.end(talk, result).await
     }
 
     /// Whether the connection, or the shell that stands by on it, was there before, and may be dead by now.

@@ -13,6 +13,7 @@ pub struct Impatient<R> {
     inner: R,
     limit: Duration,
     alarm: Pin<Box<Sleep>>,
+    is_over: bool,
 }
 
 impl<R> Impatient<R> {
@@ -22,7 +23,13 @@ impl<R> Impatient<R> {
             inner,
             limit,
             alarm: Box::pin(sleep(limit)),
+            is_over: false,
         }
+    }
+
+    /// Whether the last reading found the end, or failed.
+    pub fn is_over(&self) -> bool {
+        self.is_over
     }
 }
 
@@ -33,7 +40,9 @@ impl<R: AsyncRead + Unpin> AsyncRead for Impatient<R> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        let before = buffer.filled().len();
         if let Poll::Ready(result) = Pin::new(&mut this.inner).poll_read(context, buffer) {
+            this.is_over = result.is_err() || buffer.filled().len() == before;
             let next = Instant::now() + this.limit;
             this.alarm.as_mut().reset(next);
             return Poll::Ready(result);
@@ -42,6 +51,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for Impatient<R> {
             Poll::Pending => Poll::Pending,
             Poll::Ready(()) => {
                 let minutes = this.limit.as_secs() / 60;
+                this.is_over = true;
                 let said = format!("nothing has come for {minutes} minutes");
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, said)))
             }
@@ -70,8 +80,13 @@ mod tests {
             assert_eq!(&bytes, b"ab");
             let error = stream.read(&mut bytes).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            assert!(stream.is_over());
+            near.write_all(b"c").await.unwrap();
+            assert_eq!(stream.read(&mut bytes).await.unwrap(), 1);
+            assert!(!stream.is_over());
             drop(near);
             assert_eq!(stream.read(&mut bytes).await.unwrap(), 0);
+            assert!(stream.is_over());
         });
     }
 }

@@ -113,6 +113,39 @@ fn find(
     }
 }
 
+/// The folder `results/<run>` in `root`, taken for this process; nothing when it is missing and not to be made.
+fn take(root: &Path, run: &str, make: bool) -> Result<Option<Folder>> {
+    let (mut here, mut name) = (Folder::open(root), "results".to_string());
+    for below in ["results", run] {
+        if below == run {
+            name = format!("results/{run}");
+        }
+        let way = here.and_then(|here| here.descend(below.as_bytes(), make));
+        here = match way.or_step(|| format!("cannot make {name}"))? {
+            Way::There(folder) => Ok(folder),
+            Way::Missing => return Ok(None),
+            Way::Blocked => {
+                let said = format!(
+                    "{name} is a link, or no folder that can be read; nothing is written through it"
+                );
+                return Err(Error::step(said).hint(format!("move {name} away, and try again")));
+            }
+        };
+    }
+    let top = here.or_step(|| format!("cannot open {name}"))?;
+    if !top.is_writable() {
+        let said = format!("nothing can be written into {name}");
+        return Err(Error::step(said).hint(format!("chmod u+rwx {name}")));
+    }
+    match top.lock() {
+        true => Ok(Some(top)),
+        false => Err(
+            Error::step(format!("another git-agile is fetching into {name}"))
+                .hint("wait until it is done"),
+        ),
+    }
+}
+
 impl Here {
     /// Whether it is a file with another content than a fetch brought.
     pub fn is_edited(&self) -> bool {
@@ -133,22 +166,8 @@ impl Destination {
             return Err(Error::usage(format!("`{run}` is not a run id")));
         }
         let name = format!("results/{run}");
-        let way = Folder::open(root).and_then(|root| root.descend(name.as_bytes(), true));
-        let top = match way.or_step(|| format!("cannot make {name}"))? {
-            Way::There(top) => top,
-            Way::Missing | Way::Blocked => {
-                return Err(Error::step(format!(
-                    "{name} is a link, or not a folder; nothing is written through it"
-                ))
-                .hint(format!("move {name} or results away, and try again")));
-            }
-        };
-        if !top.lock() {
-            return Err(
-                Error::step(format!("another git-agile is fetching into {name}"))
-                    .hint("wait until it is done"),
-            );
-        }
+        let top = take(root, run, true)?;
+        let top = top.ok_or_else(|| Error::step(format!("cannot make {name}")))?;
         let tidied = top.tidy().or_step(|| format!("cannot tidy {name}"))?;
         let index = Index::load(index);
         Ok(Destination {
@@ -158,6 +177,14 @@ impl Destination {
             parts: tidied.parts,
             is_empty: tidied.is_empty,
         })
+    }
+
+    /// Whether [`open`](Destination::open) would open it; nothing is made or changed.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check(root: &Path, run: &str) -> Result<()> {
+        take(root, run, false).map(drop)
     }
 
     /// Removes what is left of files that are no longer wanted as they were.

@@ -50,7 +50,7 @@ pub(super) enum Way {
     There(Folder),
     /// A folder on the way does not exist.
     Missing,
-    /// Something on the way is a link or no folder.
+    /// Something on the way is a link, or no folder that may be read.
     Blocked,
 }
 
@@ -89,7 +89,7 @@ impl Folder {
             here = match fs::openat(&here.0, name, flags, Mode::empty()) {
                 Ok(folder) => Folder(folder),
                 Err(Errno::NOENT) => return Ok(Way::Missing),
-                Err(Errno::LOOP | Errno::NOTDIR) => return Ok(Way::Blocked),
+                Err(Errno::LOOP | Errno::NOTDIR | Errno::ACCESS) => return Ok(Way::Blocked),
                 Err(error) => return Err(error.into()),
             };
         }
@@ -232,6 +232,12 @@ impl Folder {
     pub fn free(&self) -> io::Result<u64> {
         let space = fs::fstatvfs(&self.0)?;
         Ok(space.f_bavail.saturating_mul(space.f_frsize))
+    }
+
+    /// Whether this user may make and remove names in it.
+    pub fn is_writable(&self) -> bool {
+        let access = fs::Access::WRITE_OK | fs::Access::EXEC_OK;
+        fs::accessat(&self.0, ".", access, AtFlags::EACCESS).is_ok()
     }
 
     /// Takes the folder for this process until it is closed; false when another process has it. Where the file

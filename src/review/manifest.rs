@@ -301,6 +301,7 @@ impl<'a> Reading<'a> {
                 let why = String::from_utf8_lossy(&wire::decode(why)?).into_owned();
                 let reason = match why.as_str() {
                     "many" => Reason::Many,
+                    "gone" => Reason::Gone,
                     _ => Reason::Run(why),
                 };
                 self.refuse(b".".to_vec(), reason);

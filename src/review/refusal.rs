@@ -59,6 +59,8 @@ pub enum Reason {
     ChangedHere,
     /// The run has more files than one fetch takes.
     Many,
+    /// The server has no folder of the run.
+    Gone,
     /// The server could not list or send the run.
     Run(String),
 }
@@ -68,7 +70,12 @@ impl Reason {
     pub fn may_pass(&self) -> bool {
         matches!(
             self,
-            Reason::Changed | Reason::ChangedHere | Reason::Moving | Reason::Many | Reason::Run(_)
+            Reason::Changed
+                | Reason::ChangedHere
+                | Reason::Moving
+                | Reason::Many
+                | Reason::Gone
+                | Reason::Run(_)
         )
     }
 
@@ -126,6 +133,7 @@ impl fmt::Display for Reason {
             Reason::Edited => "was edited here, and so was the version saved beside it",
             Reason::ChangedHere => "changed here during the fetch",
             Reason::Many => "has more files than one fetch takes",
+            Reason::Gone => "is not there any more",
             Reason::Run(why) => {
                 return write!(f, "could not be fetched: {}", clean_bytes(why.as_bytes()));
             }

@@ -114,8 +114,7 @@ def manifest(answer, runs, max_file, max_files):
             listing = Listing(run['folder'], run['results'], run['only'])
         except OSError as error:
             answer.line(b'run', b'0' * 64)
-            is_gone = isinstance(error, FileNotFoundError)
-            why = 'its folder is not there any more' if is_gone else error.strerror or str(error)
+            why = 'gone' if isinstance(error, FileNotFoundError) else error.strerror or str(error)
             answer.line(b'failed', plain_text(os.fsencode(why)))
             continue
         answer.line(b'run', listing.id)

@@ -338,9 +338,9 @@ fn python(
 
 /// What is remembered of the files that were fetched of a run.
 pub fn index_file(repository: &Repository, record: &Record) -> PathBuf {
-    repository
-        .common_dir()
-        .join("agile/fetched")
+    // Of this work tree: another of the same repository has results of its own.
+    let own = repository.git().path();
+    own.join("agile/fetched")
         .join(format!("{}.index", record.run.id))
 }
 

@@ -1,12 +1,13 @@
 //! From records to rows: the metrics of every run, read from what was fetched.
 
+use indexmap::IndexMap;
 use rayon::prelude::*;
 
 use super::super::Context;
 use super::super::status::state_word;
 use crate::development::records::Record;
 use crate::development::repository::Repository;
-use crate::review::metrics;
+use crate::review::metrics::{self, Curves, Log, Metrics, Names};
 use crate::review::row::Row;
 
 /// The rows of `records`, in their order. Files that are damaged are named.
@@ -19,20 +20,31 @@ pub fn rows(ctx: &Context, repository: &Repository, records: &[Record]) -> Vec<R
         metrics::read_kept(&results.join(id), &names, Some(&kept.join(id)))
     };
     let all: Vec<_> = records.par_iter().map(read).collect();
-    let named = records.iter().zip(all);
-    let row = |(record, metrics): (&Record, metrics::Metrics)| {
+    let mut experiments: IndexMap<&str, Vec<&[Log]>> = IndexMap::new();
+    for (record, metrics) in records.iter().zip(&all) {
+        let logs = experiments.entry(record.run.experiment.as_str());
+        logs.or_default().push(&metrics.logs);
+    }
+    let names: Vec<(&str, Names)> = experiments
+        .into_iter()
+        .map(|(experiment, logs)| (experiment, Names::of(logs)))
+        .collect();
+    let row = |(record, metrics): (&Record, Metrics)| {
         for damaged in &metrics.damaged {
             ctx.output.warn(&format!(
                 "{}: {}: {}",
                 record.run.id, damaged.path, damaged.why
             ));
         }
-        row(record, metrics.curves)
+        let of = |(experiment, _): &&(&str, Names)| record.run.experiment.as_str() == *experiment;
+        let names = names.iter().find(of).map(|(_, names)| names);
+        let curves = names.map(|names| names.curves(metrics.logs));
+        row(record, curves.unwrap_or_default())
     };
-    named.map(row).collect()
+    records.iter().zip(all).map(row).collect()
 }
 
-fn row(record: &Record, curves: metrics::Curves) -> Row {
+fn row(record: &Record, curves: Curves) -> Row {
     let run = &record.run;
     let parameters = run.parameters.iter();
     Row {

@@ -3,7 +3,7 @@
 # mark.sh.
 
 # agile_clean PATH list DAYS, or agile_clean PATH remove THING...: a THING is runs/ID, envs/NAME, data/SHA256 or left/NAME.
-# The list has a line `item THING KIB old|young over|going FACTS...` for each, and `uses ID THING...` for each run.
+# With a folder of runs there is a line `runs`. The list has a line `item THING KIB old|young over|going FACTS...` for each, and `uses ID THING...` for each run.
 agile_clean() {
 	enter_base "$1" || {
 		answer_line nothing
@@ -13,8 +13,8 @@ agile_clean() {
 	shift 2
 	cd "$base" || fail folder "cannot enter $base"
 	identify
-	answer_line clock "$(now)"
 	[ -d runs ] || return 0
+	answer_line runs
 	case $agile_mode in
 	list)
 		days=$1

@@ -1,19 +1,20 @@
 //! Which of a run's files hold metrics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use ignore::WalkBuilder;
 use ignore::overrides::OverrideBuilder;
 
 use super::super::folder::{Folder, Found, Way};
-use super::ResultPath;
 use super::reader;
+use super::{Damaged, ResultPath};
 use crate::terminal::clean_bytes;
 
-/// How deep, and how far, a folder is looked through for files that nobody named.
-const DEEPEST: usize = 8;
-const MOST_ENTRIES: usize = 20_000;
+/// How many names of a folder are looked at for files that nobody named: as many as a fetch takes.
+const MOST_ENTRIES: usize = 200_000;
 
 /// A file to read.
 pub(super) struct Source {
@@ -81,21 +82,32 @@ pub(super) fn plot_name(path: &ResultPath) -> String {
     clean_bytes(&bytes[start..end]).replace('/', ".")
 }
 
-/// The files that `names` mean, each once, by path.
-pub(super) fn find(top: &Folder, folder: &Path, names: &[String]) -> Vec<Source> {
+/// What is said where there were more names than are looked at.
+pub(super) fn too_many() -> Damaged {
+    Damaged {
+        path: ".".into(),
+        why: format!(
+            "more than {MOST_ENTRIES} files, and the deepest were not looked at: name those of the metrics in \
+            `metrics` of agile.toml"
+        ),
+    }
+}
+
+/// The files that `names` mean, each once, by path; and whether all was looked at.
+pub(super) fn find(top: &Folder, folder: &Path, names: &[String]) -> (Vec<Source>, bool) {
     let is_pattern =
         |name: &&String| name.starts_with('!') || name.contains(['*', '?', '[', '{', '\\']);
     let (patterns, paths): (Vec<&String>, Vec<&String>) = names.iter().partition(is_pattern);
-    let mut found = BTreeMap::new();
+    let (mut found, mut is_all) = (BTreeMap::new(), true);
     if names.is_empty() {
-        look_through(folder, b"", &mut found);
+        is_all &= look_through(folder, b"", &mut found);
     }
     for path in paths {
         let Ok(path) = ResultPath::new(path.trim_matches('/')) else {
             continue;
         };
         match is_folder(top, &path) {
-            true => look_through(folder, path.as_bytes(), &mut found),
+            true => is_all &= look_through(folder, path.as_bytes(), &mut found),
             false => {
                 found.insert(path, true);
             }
@@ -109,7 +121,7 @@ pub(super) fn find(top: &Folder, folder: &Path, names: &[String]) -> Vec<Source>
         path,
         is_named,
     };
-    found.into_iter().map(source).collect()
+    (found.into_iter().map(source).collect(), is_all)
 }
 
 fn is_folder(top: &Folder, path: &ResultPath) -> bool {
@@ -117,19 +129,34 @@ fn is_folder(top: &Folder, path: &ResultPath) -> bool {
     matches!(top.descend(above, false), Ok(Way::There(above)) if matches!(above.find(name), Ok(Found::Folder)))
 }
 
-/// The files below `start` whose place says that they may hold metrics.
-fn look_through(folder: &Path, start: &[u8], found: &mut BTreeMap<ResultPath, bool>) {
-    use std::os::unix::ffi::OsStrExt;
-    let start = folder.join(std::ffi::OsStr::from_bytes(start));
-    let mut walk = WalkBuilder::new(start);
-    walk.standard_filters(false)
-        .follow_links(false)
-        .max_depth(Some(DEEPEST));
-    for path in files(folder, walk.build().take(MOST_ENTRIES)) {
-        if Layout::of(&path).is_some() {
-            found.entry(path).or_insert(false);
+/// The files below `start` whose place says that they may hold metrics, the nearest first; whether all was looked at.
+fn look_through(folder: &Path, start: &[u8], found: &mut BTreeMap<ResultPath, bool>) -> bool {
+    let mut folders = VecDeque::from([folder.join(OsStr::from_bytes(start))]);
+    let mut left = MOST_ENTRIES;
+    while let Some(here) = folders.pop_front() {
+        for entry in here.read_dir().into_iter().flatten().flatten() {
+            left -= 1;
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => folders.push_back(entry.path()),
+                Ok(kind) if kind.is_file() => {
+                    let path = below(folder, &entry.path());
+                    if let Some(path) = path.filter(|path| Layout::of(path).is_some()) {
+                        found.entry(path).or_insert(false);
+                    }
+                }
+                _ => {}
+            }
+            if left == 0 {
+                return false;
+            }
         }
     }
+    true
+}
+
+fn below(folder: &Path, path: &Path) -> Option<ResultPath> {
+    let path = path.strip_prefix(folder).ok()?;
+    ResultPath::new(path.as_os_str().as_encoded_bytes()).ok()
 }
 
 /// The files that the patterns choose and that are of a kind that can be read.
@@ -144,49 +171,10 @@ fn match_patterns(folder: &Path, patterns: &[&String], found: &mut BTreeMap<Resu
     walk.standard_filters(false)
         .follow_links(false)
         .overrides(chosen);
-    for path in files(folder, walk.build()) {
-        if reader(&path).is_some() {
+    let is_file = |entry: &ignore::DirEntry| entry.file_type().is_some_and(|kind| kind.is_file());
+    for entry in walk.build().flatten().filter(is_file) {
+        if let Some(path) = below(folder, entry.path()).filter(|path| reader(path).is_some()) {
             found.insert(path, true);
         }
     }
-}
-
-fn files(
-    folder: &Path,
-    walk: impl Iterator<Item = Result<ignore::DirEntry, ignore::Error>>,
-) -> impl Iterator<Item = ResultPath> {
-    walk.flatten()
-        .filter(|entry| entry.file_type().is_some_and(|kind| kind.is_file()))
-        .filter_map(move |entry| {
-            let path = entry.path().strip_prefix(folder).ok()?;
-            ResultPath::new(path.as_os_str().as_encoded_bytes()).ok()
-        })
-}
-
-/// What tells the files apart: the name without its ending, or the whole path where two have the same; for event
-/// files and plots the folder, as they are one log together.
-pub(super) fn labels<'a>(sources: impl Iterator<Item = &'a Source>) -> Vec<String> {
-    let whole = |source: &Source| match source.layout {
-        Layout::Events => source.path.split().0.to_vec(),
-        Layout::DvcLivePlot => [plots_base(&source.path).unwrap_or_default(), b"/plots"].concat(),
-        Layout::Metrics | Layout::Table => source
-            .path
-            .as_path()
-            .with_extension("")
-            .as_os_str()
-            .as_encoded_bytes()
-            .to_vec(),
-    };
-    let whole: Vec<Vec<u8>> = sources.map(whole).collect();
-    let last = |path: &[u8]| path.rsplit(|&b| b == b'/').next().unwrap_or(path).to_vec();
-    let is_alone = |path: &Vec<u8>| {
-        whole
-            .iter()
-            .all(|other| other == path || last(other) != last(path))
-    };
-    let label = |path: &Vec<u8>| match is_alone(path) {
-        true => clean_bytes(&last(path)),
-        false => clean_bytes(path),
-    };
-    whole.iter().map(label).collect()
 }

@@ -9,10 +9,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::super::folder::{Found, Stamp};
 use super::find::Source;
-use super::{Curve, Curves, Damaged, Metrics};
+use super::{Curve, Curves, Damaged, Log, Metrics};
 
 /// Changes whenever what is read from the same bytes may be another thing.
-const FORMAT: &str = concat!("metrics 1 ", env!("CARGO_PKG_VERSION"), "\n");
+const FORMAT: &str = concat!("metrics 2 ", env!("CARGO_PKG_VERSION"), "\n");
 /// Less than that, in bytes, is read again as fast.
 const WORTH: u64 = 8 << 10;
 /// A file that changed so shortly ago, in nanoseconds, may change again and look the same.
@@ -83,18 +83,12 @@ pub(super) fn load(file: &Path, key: &Key) -> Option<Metrics> {
         let (path, why) = (from.text()?, from.text()?);
         metrics.damaged.push(Damaged { path, why });
     }
-    let mut steps: Vec<f64> = Vec::new();
     for _ in 0..from.number()? {
-        let (name, axis) = (from.text()?, from.text()?);
-        if from.number()? == 0 {
-            steps = from.numbers()?;
-        }
-        let curve = Curve {
-            axis,
-            steps: steps.clone(),
-            values: from.numbers()?,
-        };
-        metrics.curves.insert(name, curve);
+        metrics.logs.push(Log {
+            path: from.text()?,
+            stem: usize::try_from(from.number()?).ok()?,
+            curves: from.curves()?,
+        });
     }
     Some(metrics)
 }
@@ -111,7 +105,12 @@ pub(super) fn store(file: &Path, key: &Key, metrics: &Metrics) {
         to.bytes(path.as_bytes());
         to.bytes(why.as_bytes());
     }
-    to.curves(&metrics.curves);
+    to.number(metrics.logs.len() as u64);
+    for log in &metrics.logs {
+        to.bytes(log.path.as_bytes());
+        to.number(log.stem as u64);
+        to.curves(&log.curves);
+    }
     let end = sum(&to.0);
     to.number(end);
     let write = || -> std::io::Result<()> {
@@ -197,6 +196,23 @@ impl<'a> Reader<'a> {
         String::from_utf8(self.bytes()?.to_vec()).ok()
     }
 
+    fn curves(&mut self) -> Option<Curves> {
+        let (mut curves, mut steps) = (Curves::new(), Vec::new());
+        for _ in 0..self.number()? {
+            let (name, axis) = (self.text()?, self.text()?);
+            if self.number()? == 0 {
+                steps = self.numbers()?;
+            }
+            let curve = Curve {
+                axis,
+                steps: steps.clone(),
+                values: self.numbers()?,
+            };
+            curves.insert(name, curve);
+        }
+        Some(curves)
+    }
+
     fn numbers(&mut self) -> Option<Vec<f64>> {
         let length = usize::try_from(self.number()?).ok()?.checked_mul(8)?;
         let (words, _) = self.take(length)?.as_chunks::<8>();
@@ -206,7 +222,7 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Folder, files, read, read_kept};
+    use super::super::{Folder, files, find, read, read_kept};
     use super::*;
 
     #[test]
@@ -221,7 +237,8 @@ mod tests {
             std::fs::write(run.join("m.csv"), text).unwrap();
         };
         let later = || {
-            let files = files(&Folder::open(&run).unwrap(), &run, &names);
+            let top = Folder::open(&run).unwrap();
+            let files = files(&top, find::find(&top, &run, &names).0);
             Key::of(&files, now() + 2 * RECENT)
         };
         // NaN is not equal to itself, but its text is.
@@ -229,7 +246,7 @@ mod tests {
 
         write("0.5");
         let first = read(&run, &names);
-        assert_eq!((first.curves.len(), first.damaged.len()), (2, 1));
+        assert_eq!((first.logs[0].curves.len(), first.damaged.len()), (2, 1));
         assert!(text(&read_kept(&run, &names, Some(&kept))) == text(&first));
         assert!(!kept.exists(), "what has just been written may change");
         store(&kept, &later(), &first);

@@ -9,6 +9,7 @@ mod digits;
 mod find;
 mod json;
 mod kept;
+mod names;
 mod shape;
 mod tensorboard;
 mod toml;
@@ -25,6 +26,7 @@ use curve::{Reading, axis_rank};
 use find::{Layout, Source};
 
 pub use curve::{Curve, Curves};
+pub use names::{Log, Names};
 
 /// The largest file of metrics in bytes.
 const LARGEST: u64 = 64 << 20;
@@ -32,9 +34,8 @@ const LARGEST: u64 = 64 << 20;
 /// The metrics of one run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metrics {
-    /// By name; nested names have dots between them. Where two files have the same name, the file's name comes
-    /// before it.
-    pub curves: Curves,
+    /// What was logged, by file; [`Names`] makes one map of it.
+    pub logs: Vec<Log>,
     /// Files that could not be read to their end.
     pub damaged: Vec<Damaged>,
 }
@@ -46,15 +47,6 @@ pub struct Damaged {
     pub path: String,
     /// What is wrong, with the place where it is known.
     pub why: String,
-}
-
-impl Metrics {
-    /// The last value of each metric.
-    pub fn finals(&self) -> impl Iterator<Item = (&str, f64)> {
-        self.curves
-            .iter()
-            .map(|(name, curve)| (name.as_str(), curve.last()))
-    }
 }
 
 /// Reads the metrics in a run's results `folder` from the files that `names` mean: paths, folders or gitignore-like
@@ -72,20 +64,25 @@ pub fn read_kept(folder: &Path, names: &[String], kept: Option<&Path>) -> Metric
         let _ = kept.map(std::fs::remove_file);
         return Metrics::default();
     };
-    let files = files(&top, folder, names);
-    let Some(kept) = kept else {
-        return read_files(&top, files);
+    let (sources, is_all) = find::find(&top, folder, names);
+    let files = files(&top, sources);
+    let mut metrics = match kept {
+        None => read_files(&top, files),
+        Some(kept) => {
+            let key = kept::Key::of(&files, kept::now());
+            kept::load(kept, &key).unwrap_or_else(|| {
+                let metrics = read_files(&top, files);
+                kept::store(kept, &key, &metrics);
+                metrics
+            })
+        }
     };
-    let key = kept::Key::of(&files, kept::now());
-    kept::load(kept, &key).unwrap_or_else(|| {
-        let metrics = read_files(&top, files);
-        kept::store(kept, &key, &metrics);
-        metrics
-    })
+    metrics.damaged.extend((!is_all).then(find::too_many));
+    metrics
 }
 
-/// The files that `names` mean, with what each is.
-fn files(top: &Folder, folder: &Path, names: &[String]) -> Vec<(Source, Found)> {
+/// The files with what each is.
+fn files(top: &Folder, sources: Vec<Source>) -> Vec<(Source, Found)> {
     let found = |source: Source| {
         let (above, name) = source.path.split();
         let found = match top.descend(above, false) {
@@ -94,10 +91,7 @@ fn files(top: &Folder, folder: &Path, names: &[String]) -> Vec<(Source, Found)> 
         };
         (source, found)
     };
-    find::find(top, folder, names)
-        .into_iter()
-        .map(found)
-        .collect()
+    sources.into_iter().map(found).collect()
 }
 
 fn read_files(top: &Folder, sources: Vec<(Source, Found)>) -> Metrics {
@@ -122,7 +116,7 @@ fn read_files(top: &Folder, sources: Vec<(Source, Found)>) -> Metrics {
         files.push((source, curves));
     }
     prefer_plots(&mut files);
-    metrics.curves = merge(files);
+    metrics.logs = names::logs(files);
     metrics
 }
 
@@ -185,38 +179,6 @@ fn prefer_plots(files: &mut [(Source, Curves)]) {
     }
 }
 
-/// One map for all files. Names that several files have are told apart by the files' names; the event files of one
-/// folder are one log.
-fn merge(files: Vec<(Source, Curves)>) -> Curves {
-    let labels = find::labels(files.iter().map(|(source, _)| source));
-    let mut logs: Vec<(String, Curves)> = Vec::new();
-    for ((_, curves), label) in files.into_iter().zip(labels) {
-        match logs.iter_mut().find(|(known, _)| *known == label) {
-            Some((_, log)) => {
-                for (name, curve) in curves {
-                    log.entry(name).or_default().append(curve);
-                }
-            }
-            None => logs.push((label, curves)),
-        }
-    }
-    let mut seen = BTreeMap::new();
-    for name in logs.iter().flat_map(|(_, curves)| curves.keys().cloned()) {
-        *seen.entry(name).or_insert(0) += 1;
-    }
-    let mut all = Curves::new();
-    for (label, curves) in logs {
-        for (name, curve) in curves {
-            let full = match seen.get(&name) {
-                Some(1) => name,
-                _ => format!("{label}.{name}"),
-            };
-            all.insert(full, curve);
-        }
-    }
-    all
-}
-
 /// The bytes of a plain file beneath `top`, reached through no link; nothing when there is none.
 fn content(top: &Folder, path: &ResultPath) -> std::io::Result<Option<Vec<u8>>> {
     let (above, name) = path.split();
@@ -260,8 +222,12 @@ mod tests {
         read(folder(&files).path(), &names)
     }
 
-    fn names(metrics: &Metrics) -> Vec<&str> {
-        metrics.curves.keys().map(String::as_str).collect()
+    fn curves(metrics: &Metrics) -> Curves {
+        Names::of([metrics.logs.as_slice()]).curves(metrics.logs.clone())
+    }
+
+    fn names(metrics: &Metrics) -> Vec<String> {
+        curves(metrics).into_keys().collect()
     }
 
     #[test]
@@ -275,17 +241,12 @@ mod tests {
             &["results/*.csv", "results/eval.json", "results/none.json"],
         );
         assert_eq!(metrics.damaged, []);
-        assert_eq!(metrics.curves["train.loss"].values, [0.5, 0.25]);
-        assert_eq!(metrics.curves["train.loss"].axis, "epoch");
-        assert_eq!(metrics.curves["eval.loss"].last(), 0.75);
-        assert!(metrics.curves["acc"].last().is_nan());
-        assert_eq!(metrics.finals().count(), 3);
-        // Files of the same name are told apart by their folders.
-        let files = [("a/m.json", "{\"x\": 1}"), ("b/m.json", "{\"x\": 2}")];
-        assert_eq!(
-            names(&read_files(&files, &["*/m.json"])),
-            ["a/m.x", "b/m.x"]
-        );
+        let curves = curves(&metrics);
+        assert_eq!(curves["train.loss"].values, [0.5, 0.25]);
+        assert_eq!(curves["train.loss"].axis, "epoch");
+        assert_eq!(curves["eval.loss"].last(), 0.75);
+        assert!(curves["acc"].last().is_nan());
+        assert_eq!(curves.len(), 3);
     }
 
     #[test]
@@ -296,10 +257,7 @@ mod tests {
             ("c.pkl", "…"),
         ];
         let metrics = read_files(&files, &["a.json", "b.json", "c.pkl"]);
-        assert_eq!(
-            metrics.finals().collect::<Vec<_>>(),
-            [("x", 1.0), ("y", 2.0)]
-        );
+        assert_eq!(names(&metrics), ["x", "y"]);
         let damaged: Vec<&str> = metrics.damaged.iter().map(|d| d.path.as_str()).collect();
         assert_eq!(damaged, ["a.json", "c.pkl"]);
     }
@@ -331,12 +289,12 @@ mod tests {
         for asked in [&[][..], &["dvclive"]] {
             let metrics = read_files(&dvclive, asked);
             assert_eq!(names(&metrics), ["top", "train.loss"]);
-            assert_eq!(metrics.curves["train.loss"].steps, [0.0, 1.0]);
+            assert_eq!(curves(&metrics)["train.loss"].steps, [0.0, 1.0]);
         }
         for asked in [&[][..], &["lightning_logs/"]] {
             let metrics = read_files(&lightning, asked);
             assert_eq!(names(&metrics), ["train_loss", "val_acc"]);
-            assert_eq!(metrics.curves["val_acc"].steps, [9.0]);
+            assert_eq!(curves(&metrics)["val_acc"].steps, [9.0]);
         }
         assert_eq!(names(&read_files(&keras, &[])), ["accuracy", "loss"]);
     }
@@ -350,9 +308,10 @@ mod tests {
             ("runs/validation/events.out.tfevents.1.box", EVENTS),
         ];
         let metrics = read(folder(&files).path(), &["runs".to_string()]);
-        let loss = &metrics.curves["train.train/loss"];
+        let curves = curves(&metrics);
+        let loss = &curves["train.train/loss"];
         assert_eq!(loss.steps, [100.0, 200.0, 300.0, 400.0]);
-        assert!(metrics.curves.contains_key("validation.acc"));
+        assert!(curves.contains_key("validation.acc"));
     }
 
     #[test]
@@ -372,7 +331,7 @@ mod tests {
             "up/secret.json",
         ]
         .map(String::from);
-        assert_eq!(read(&run, &names).curves, Curves::new());
-        assert_eq!(read(&run, &[]).curves, Curves::new());
+        assert_eq!(read(&run, &names).logs, []);
+        assert_eq!(read(&run, &[]).logs, []);
     }
 }
