@@ -578,6 +578,22 @@ fn contents_that_are_not_what_was_named() {
     lab.limits.total = 4000;
     assert!(offer(&lab, &[name, contents, (&more, &text)]).is_err());
     let _ = fs::remove_dir_all(lab.home());
+    // Holes without end, named or not.
+    let hollow = 1u64 << 40 | 1;
+    let (named, sent) = (
+        format!("name {hollow} 0 a"),
+        format!("file {hollow} 0 5 - {ABC}"),
+    );
+    let zero = format!("zero {hollow}");
+    lab.limits.file = 1 << 40;
+    let error = offer(&lab, &[(&named, b""), contents]).unwrap_err();
+    assert!(
+        error.message.contains("the holes in the results"),
+        "{error}"
+    );
+    let error = offer(&lab, &[name, contents, (&sent, b""), (&zero, b"")]).unwrap_err();
+    assert!(error.message.contains("more than it said"), "{error}");
+    let _ = fs::remove_dir_all(lab.home());
     // As it should be.
     lab.limits = Limits::default();
     let report = offer(&lab, &[name, contents, whole, state]).unwrap();

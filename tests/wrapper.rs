@@ -186,6 +186,49 @@ fn a_watcher_that_hears_nothing_sees_the_end() {
     lab.agile(&["wait", "--timeout", "60"]).succeeds();
 }
 
+/// A program that prints without end fills no disk, and what it said last is there.
+#[test]
+fn a_log_that_grows_too_large_begins_anew() {
+    let lab = Lab::new();
+    let server = lab.server("box");
+    let text = configuration(&["box"], "grid = { lr = [1, 2] }");
+    lab.project_with(&text.replace("host = ", "slots = 1\nhost = "));
+    lab.write(
+        "train.py",
+        "import time\nfor line in range(9000):\n    print('line', line, flush=True)\n    time.sleep(0.0001)\n",
+    );
+    lab.git(&["rm", "--quiet", "requirements.txt"]).succeeds();
+    lab.commit("Print much");
+    lab.agile(&["trust", "--all"]).succeeds();
+    server.close_gate();
+    lab.agile(&["push", "-u", "origin", "main"]).succeeds();
+    // Of the run that waits, the script is still to be read.
+    server
+        .sh("cd agile/proj/runs && sed -i 's/LOG_LIMIT=1073741824/LOG_LIMIT=30000/' */runner && grep -q LOG_LIMIT=30000 */runner")
+        .succeeds();
+    server.open_gate();
+    lab.agile(&["wait"]).succeeds();
+    let runs = runs(&lab);
+    let run = runs[1]["id"].as_str().expect("an id");
+    let text = |name: &str| {
+        let path = server.home().join(format!("agile/proj/runs/{run}/{name}"));
+        fs::read_to_string(path).expect("a log")
+    };
+    let (before, log) = (text("log.1"), text("log"));
+    assert!(before.len() > 30_000);
+    let all = lab.agile(&["logs", run]);
+    all.succeeds()
+        .says("git-agile: the log had grown beyond 30000 bytes")
+        .says("line 8999\n");
+    assert_eq!(all.stdout, before.clone() + &log);
+    let lines = log.lines().count() + 3;
+    let last = lab.agile(&["logs", "-n", &lines.to_string(), run]);
+    assert_eq!(last.succeeds().stdout.lines().count(), lines);
+    lab.agile(&["fetch-results", run]).succeeds();
+    let home = lab.project_folder().join("results").join(run);
+    assert!(fs::read_to_string(home.join("log.1")).expect("it came") == before);
+}
+
 /// `module load` works as in a login shell.
 #[test]
 fn a_setup_may_load_modules() {

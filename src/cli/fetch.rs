@@ -28,7 +28,7 @@ use crate::review::{Destination, Digest, Limits, Listing, Plan, Reason, Refusal,
 use crate::terminal::{Stream, Style, clean, clean_bytes, count};
 
 use transfer::{Outcome, from_server};
-pub use transfer::{index_file, manifests, results};
+pub use transfer::{index_file, log_file, manifests, results};
 
 /// How much of a run's log its record keeps, in bytes.
 const LOG_END: u64 = 64 << 10;
@@ -402,17 +402,18 @@ fn complaints(
         }
     }
     let complaint = |kind: Vec<&Refusal>| {
-        let said = clean(&format!("{}: {}", server.name, what(kind[0])));
-        let mut error = Error::step(said);
         let others = kind[1..].iter().map(|other| clean_bytes(&other.path));
-        let others: Vec<String> = others.take(20).collect();
-        if !others.is_empty() {
-            let more = match kind.len() - 1 - others.len() {
-                0 => String::new(),
-                more => format!(", and {more} more"),
-            };
-            error = error.cause(format!("so is {}{more}", others.join(", ")));
+        let mut others: Vec<String> = others.take(20).collect();
+        match kind.len() - 1 - others.len() {
+            0 => {}
+            more => others.push(format!("{more} more")),
         }
+        let likewise = match others.is_empty() {
+            true => String::new(),
+            false => format!(" (likewise {})", others.join(", ")),
+        };
+        let said = format!("{}: {}{likewise}", server.name, what(kind[0]));
+        let error = Error::step(clean(&said));
         error.hint(advice(server, run(kind[0]), &kind[0].reason))
     };
     kinds.into_iter().map(complaint).collect()
@@ -549,7 +550,7 @@ struct Entry {
 }
 
 fn log_end(repository: &Repository, record: &Record) -> Vec<u8> {
-    let path = results(repository, record).join("log");
+    let path = log_file(repository, record);
     let read = || -> Result<Vec<u8>> {
         let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
         let mut options = std::fs::OpenOptions::new();

@@ -67,21 +67,27 @@ struct Best {
 /// [`Kind::Usage`](crate::error::Kind::Usage) for a metric that no run has.
 pub fn run(args: LogArgs, ctx: &Context) -> Result<()> {
     let repository = ctx.repository()?;
-    let everything = Selection {
+    // A sprint that is asked for is compared with one that is not.
+    let wider = Selection {
         all: true,
+        experiment: args.selection.experiment.clone(),
+        server: args.selection.server.clone(),
         ..Selection::default()
     };
-    let selection = if args.selection.is_default() {
-        &everything
-    } else {
-        &args.selection
-    };
-    let records = selection.records(ctx, &repository)?;
+    let records = wider.records(ctx, &repository)?;
     let rows = read::rows(ctx, &repository, &records);
     if let Some(name) = &args.metric {
         row::metric(&rows, name)?;
     }
     let mut sprints = sprints(&args, &records, &rows)?;
+    if !args.selection.is_default() {
+        let meant = args.selection.records(ctx, &repository)?;
+        let is_meant = |sprint: &Sprint| {
+            let of = &sprint.records[0].run.sprint;
+            meant.iter().any(|record| record.run.sprint == *of)
+        };
+        sprints.retain(is_meant);
+    }
     sprints.truncate(args.lines.unwrap_or(usize::MAX));
     if args.json {
         return ctx

@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
 use super::Context;
-use super::fetch::results;
+use super::fetch::log_file;
 use super::look::{check_trust, server_of};
 use super::select::one_run;
 use crate::deployment::connection::{Asking, Connection, LONG_SILENCE};
@@ -17,6 +17,8 @@ use crate::error::{Error, Kind, Result};
 use crate::terminal::Escaper;
 
 /// What a run has printed
+///
+/// A log that grows beyond 1 GiB begins anew. What it had is kept in `log.1` beside it, until that happens again.
 #[derive(Debug, Args)]
 pub struct LogsArgs {
     /// The run: any unambiguous beginning of its id, or `@` for the newest
@@ -42,7 +44,7 @@ pub fn run(args: LogsArgs, ctx: &Context) -> Result<()> {
     let run = &record.run;
     if record.known.removed.is_some() {
         let said = format!("run {} was removed from {}", run.id, server.name);
-        let log = results(&repository, &record).join("log");
+        let log = log_file(&repository, &record);
         let hint = match log.exists() {
             true => format!("less {}", log.display()),
             false => format!("git agile show {}", run.id),

@@ -17,7 +17,7 @@ use crate::development::records::Record;
 use crate::error::{Error, Result};
 use crate::review::condition::Condition;
 use crate::review::direction::Direction;
-use crate::review::group::{self, Group};
+use crate::review::group;
 use crate::review::metrics::Curve;
 use crate::review::number::show;
 use crate::review::row::{self, Column, Row};
@@ -31,7 +31,7 @@ use fit::{Curves, fit};
 /// Parameters that all runs share stand in one line above the table. NAME is a metric, a parameter, or one of run,
 /// state, experiment, server, commit, subject, sprint; `metric.`, `parameter.` and `run.` before it choose among them.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("picture").args(["html", "plot"]).multiple(true))]
+#[command(group = ArgGroup::new("picture").args(["html", "plot", "open"]).multiple(true))]
 pub struct ReviewArgs {
     #[command(flatten)]
     selection: Selection,
@@ -42,7 +42,7 @@ pub struct ReviewArgs {
     #[arg(long, visible_alias = "desc", requires = "sort")]
     descending: bool,
     /// The best run first, by this metric or the first one; its name says whether less or more is better
-    #[arg(long, value_name = "METRIC", num_args = 0..=1, default_missing_value = "", conflicts_with = "sort")]
+    #[arg(long, value_name = "METRIC", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["sort", "descending"])]
     best: Option<String>,
     /// Less is better
     #[arg(long, conflicts_with = "max")]
@@ -69,7 +69,7 @@ pub struct ReviewArgs {
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
     /// Show what differs between two runs: parameters, commits, environments, metrics
-    #[arg(long, num_args = 2, value_names = ["RUN", "RUN"], conflicts_with_all = ["picture", "group_by", "sort", "best"])]
+    #[arg(long, num_args = 2, value_names = ["RUN", "RUN"], conflicts_with_all = ["picture", "group_by", "sort", "best", "conditions", "columns", "lines", "ci", "runs", "all", "experiment", "server", "sprint"])]
     diff: Vec<String>,
     /// Write a report into FILE: one page with tables and pictures that needs no network
     #[arg(long, value_name = "FILE")]
@@ -102,12 +102,44 @@ enum Format {
     Latex,
 }
 
-/// What is reviewed.
+/// What is reviewed, and how.
 struct Review {
     rows: Vec<Row>,
     spread: Spread,
     /// The metric that counts, and which end of it is the good one.
     best: Option<(String, Direction)>,
+    /// What to sort by, and whether the largest comes first.
+    sort: Option<(Column, bool)>,
+    /// What makes groups.
+    keys: Vec<Column>,
+    /// What to show.
+    columns: Vec<Column>,
+    /// What to draw, and against what.
+    metric: Option<String>,
+    against: Option<Column>,
+}
+
+impl Review {
+    /// What the names in `args` mean among `rows`.
+    fn of(args: &ReviewArgs, rows: Vec<Row>) -> Result<Self> {
+        let column = |name: &str| row::column(&rows, name);
+        let sort = args.sort.as_deref().map(|name| sort_key(args, name));
+        let sort = sort.map(|(name, descending)| Ok((column(name)?, descending)));
+        let metric = args.metric.as_deref();
+        Ok(Review {
+            spread: match args.ci {
+                true => Spread::Confidence,
+                false => Spread::Deviation,
+            },
+            best: best(args, &rows)?,
+            sort: sort.transpose()?,
+            keys: group::keys(&rows, &args.group_by)?,
+            columns: group::columns(&rows, &args.columns)?,
+            metric: metric.map(|name| row::metric(&rows, name)).transpose()?,
+            against: args.against.as_deref().map(column).transpose()?,
+            rows,
+        })
+    }
 }
 
 /// Runs the command.
@@ -121,26 +153,23 @@ pub fn run(args: &ReviewArgs, ctx: &Context) -> Result<()> {
         return compare::run(ctx, &repository, one, other, args.format);
     }
     let mut records = args.selection.records(ctx, &repository)?;
-    let mut rows = read::rows(ctx, &repository, &records);
-    if !args.conditions.is_empty() {
-        let read = args.conditions.iter();
-        let conditions: Vec<Condition> = read
-            .map(|text| Condition::parse(text, &rows))
-            .collect::<Result<_>>()?;
-        let is_meant = |row| conditions.iter().all(|condition| condition.holds(row));
-        let meant: Vec<bool> = rows.iter().map(is_meant).collect();
-        keep(&mut rows, &meant);
-        keep(&mut records, &meant);
+    let rows = read::rows(ctx, &repository, &records);
+    let conditions = args.conditions.iter();
+    let conditions: Vec<Condition> = conditions
+        .map(|text| Condition::parse(text, &rows))
+        .collect::<Result<_>>()?;
+    // Before any run is left out: a name is no mistake because no run that is meant has it.
+    let mut review = Review::of(args, rows)?;
+    let is_meant = |row| conditions.iter().all(|condition| condition.holds(row));
+    let meant: Vec<bool> = review.rows.iter().map(is_meant).collect();
+    keep(&mut review.rows, &meant);
+    keep(&mut records, &meant);
+    if review.rows.is_empty() && !meant.is_empty() {
+        ctx.output.warn(&format!(
+            "of {}, none meets --where",
+            count(meant.len(), "run")
+        ));
     }
-    let review = Review {
-        best: best(args, &rows)?,
-        spread: if args.ci {
-            Spread::Confidence
-        } else {
-            Spread::Deviation
-        },
-        rows,
-    };
     if args.html.is_some() || args.plot.is_some() || args.open {
         picture::run(args, ctx, &repository, &records, &review)?;
     } else if args.group_by.is_empty() {
@@ -209,20 +238,20 @@ pub fn primary<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Option<String> {
 }
 
 fn print_runs(args: &ReviewArgs, ctx: &Context, review: Review) -> Result<()> {
-    let Review { mut rows, best, .. } = review;
-    match (&args.sort, &best) {
-        (Some(name), _) => {
-            let (name, descending) = sort_key(args, name);
-            let column = row::column(&rows, name)?;
-            row::sort(&mut rows, &column, descending);
-        }
+    let Review {
+        mut rows,
+        best,
+        sort,
+        columns,
+        ..
+    } = review;
+    match (&sort, &best) {
+        (Some((column, descending)), _) => row::sort(&mut rows, column, *descending),
         (None, Some((name, direction))) if args.best.is_some() => {
-            let column = Column::Metric(name.clone());
-            row::sort(&mut rows, &column, *direction == Direction::Max);
+            row::sort_best(&mut rows, name, *direction)
         }
         _ => {}
     }
-    let columns = group::columns(&rows, &args.columns)?;
     let asked = (!columns.is_empty()).then_some(columns.as_slice());
     let (usual, telling) = (table::usual_columns(&rows), row::telling_parameters(&rows));
     rows.truncate(args.lines.unwrap_or(usize::MAX));
@@ -268,38 +297,58 @@ fn curves<'a>(rows: &'a [Row], name: &str) -> Option<Curves<'a>> {
 }
 
 fn say_best(ctx: &Context, metric: &str, row: &Row, setting: &str) {
-    let Some(value) = row.metric(metric).filter(|value| !value.is_nan()) else {
+    let Some(value) = row.metric(metric).filter(|value| value.is_finite()) else {
         return;
     };
-    let line = format!("Best {metric}: {}, {} ({setting})", show(value), row.run);
+    let state = match row.has_succeeded() {
+        true => String::new(),
+        false => format!(", {}", row.state),
+    };
+    let line = format!(
+        "Best {metric}: {}, {}{state} ({setting})",
+        show(value),
+        row.run
+    );
     ctx.output
         .say(&ctx.output.paint(Stream::Talk, Style::Good, &line));
 }
 
 fn print_groups(args: &ReviewArgs, ctx: &Context, review: &Review) -> Result<()> {
-    let rows = &review.rows;
-    let keys = group::columns(rows, &args.group_by)?;
-    let mut groups = group::group(rows, &keys);
-    sort_groups(args, review, &keys, &mut groups)?;
-    groups.truncate(args.lines.unwrap_or(usize::MAX));
-    let chosen =
-        group::columns(rows, &args.columns)?
-            .into_iter()
-            .filter_map(|column| match column {
-                Column::Metric(name) => Some(name),
-                _ => None,
-            });
-    let mut metrics: Vec<String> = chosen.collect();
+    let (rows, keys) = (&review.rows, &review.keys);
+    let mut metrics = Vec::new();
+    for column in &review.columns {
+        match column {
+            Column::Metric(name) => metrics.push(name.clone()),
+            other => {
+                let said = format!(
+                    "--columns: `{}` is no metric, and groups have no others",
+                    other.name()
+                );
+                return Err(Error::usage(clean(&said)).hint("put it into --group-by"));
+            }
+        }
+    }
     if metrics.is_empty() {
         metrics = row::metrics(rows);
     }
+    let mut groups = group::group(rows, keys);
+    match (&review.sort, &review.best) {
+        (Some((column, descending)), _) => {
+            group::sort(rows, &mut groups, keys, column, *descending);
+        }
+        (None, Some((name, direction))) if args.best.is_some() => {
+            group::sort_best(rows, &mut groups, name, *direction);
+        }
+        _ => {}
+    }
+    groups.truncate(args.lines.unwrap_or(usize::MAX));
     match args.format {
         Format::Json => ctx
             .output
-            .json(&table::groups_to_json(rows, &groups, &keys, &metrics)),
-        Format::Csv => text(ctx, &table::groups_to_csv(rows, &groups, &keys, &metrics)),
+            .json(&table::groups_to_json(rows, &groups, keys, &metrics))?,
+        Format::Csv => text(ctx, &table::groups_to_csv(rows, &groups, keys, &metrics))?,
         _ => {
-            let sheet = table::groups(rows, &groups, &keys, &metrics, review.spread);
+            let sheet = table::groups(rows, &groups, keys, &metrics, review.spread);
             print(args, ctx, sheet, None)?;
             if args.format == Format::Table {
                 ctx.output.say(
@@ -307,28 +356,11 @@ fn print_groups(args: &ReviewArgs, ctx: &Context, review: &Review) -> Result<()>
                         .paint(Stream::Talk, Style::Dim, review.spread.as_str()),
                 );
             }
-            Ok(())
         }
     }
-}
-
-fn sort_groups(
-    args: &ReviewArgs,
-    review: &Review,
-    keys: &[Column],
-    groups: &mut [Group],
-) -> Result<()> {
-    let (column, descending) = match (&args.sort, &review.best) {
-        (Some(name), _) => {
-            let (name, descending) = sort_key(args, name);
-            (row::column(&review.rows, name)?, descending)
-        }
-        (None, Some((name, direction))) if args.best.is_some() => {
-            (Column::Metric(name.clone()), *direction == Direction::Max)
-        }
-        _ => return Ok(()),
-    };
-    group::sort(&review.rows, groups, keys, &column, descending);
+    for caution in group::cautions(rows, &groups, keys) {
+        ctx.output.warn(&caution);
+    }
     Ok(())
 }
 
@@ -382,12 +414,8 @@ fn state_styles(sheet: &Sheet) -> Vec<Style> {
     sheet.rows.iter().map(style).collect()
 }
 
-/// Text for a program that reads it; whoever wrote the values, no terminal obeys them.
+/// Text for a program that reads it; whoever wrote the values, no terminal that it is shown on later obeys them.
 fn text(ctx: &Context, text: &str) -> Result<()> {
-    match ctx.output.is_read() {
-        true => ctx
-            .output
-            .bytes(crate::terminal::clean_lines(text).as_bytes()),
-        false => ctx.output.bytes(text.as_bytes()),
-    }
+    ctx.output
+        .bytes(crate::terminal::clean_lines(text).as_bytes())
 }

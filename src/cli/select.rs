@@ -14,7 +14,7 @@ use crate::terminal::clean;
 pub struct Selection {
     /// Runs: any unambiguous beginning of their ids, `@` for the newest; without any, the newest push and
     /// what was reproduced since
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", conflicts_with_all = ["all", "experiment", "server", "sprint"])]
     pub runs: Vec<String>,
     /// All runs
     #[arg(long)]

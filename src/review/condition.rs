@@ -89,17 +89,24 @@ fn compare(row: &Row, column: &Column, operator: Operator, value: &str) -> bool 
         column,
         Column::Field(Field::Commit | Field::Run | Field::Sprint)
     );
+    let whole = || Some((content.whole()?, value.parse::<i128>().ok()?));
     let is_equal = || match (content.number(), value.parse::<f64>()) {
         _ if is_id => text == value || (value.len() >= 4 && text.starts_with(value)),
         // `failed (1)` has failed.
         _ if *column == Column::Field(Field::State) => {
             text == value || text.split_once(" (").is_some_and(|(word, _)| word == value)
         }
-        (Some(a), Ok(b)) => a == b || (a.is_nan() && b.is_nan()),
+        (Some(a), Ok(b)) => match whole() {
+            Some((a, b)) => a == b,
+            None => a == b || (a.is_nan() && b.is_nan()),
+        },
         _ => text == value,
     };
     let order = || match (content.number(), value.parse::<f64>()) {
-        (Some(a), Ok(b)) => a.partial_cmp(&b),
+        (Some(a), Ok(b)) => match whole() {
+            Some((a, b)) => Some(a.cmp(&b)),
+            None => a.partial_cmp(&b),
+        },
         // A word has no place among numbers.
         (Some(_), Err(_)) | (None, Ok(_)) => None,
         (None, Err(_)) => Some(text.as_ref().cmp(value)),
@@ -221,10 +228,7 @@ impl Parser<'_> {
 
     fn comparison(&mut self) -> Result<Expression> {
         let name = self.word("a name")?;
-        let column = self
-            .known
-            .find(&name)
-            .ok_or_else(|| self.known.unknown("column", &name))?;
+        let column = self.known.column(&name)?;
         let operator = match self.peek() {
             Some(Token::Sign("<")) => Operator::Less,
             Some(Token::Sign("<=")) => Operator::AtMost,
@@ -285,7 +289,11 @@ mod tests {
         let mut rows = rows();
         rows.push(run(
             "e",
-            &[("lr", "auto"), ("odd name", "x y")],
+            &[
+                ("lr", "auto"),
+                ("odd name", "x y"),
+                ("seed", "9007199254740993"),
+            ],
             &[("val-loss", 2.0)],
         ));
         let condition = Condition::parse(text, &rows).unwrap_or_else(|error| panic!("{error}"));
@@ -316,6 +324,9 @@ mod tests {
             ("commit=9999", ""),
             ("metric.loss<0.2", "d"),
             ("subject~it", "abcde"),
+            ("seed=9007199254740993", "e"),
+            ("seed>9007199254740992", "e"),
+            ("seed=9007199254740992", ""),
         ] {
             assert_eq!(meant(text), runs, "{text}");
         }

@@ -4,7 +4,7 @@ use tokio::io::AsyncRead;
 
 use super::destination::Destination;
 use super::digest::Digest;
-use super::manifest::{Facts, File, Limits};
+use super::manifest::{Facts, File, Limits, MOST_HOLLOW};
 use super::plan::{Plan, Wanted};
 use super::receive::{Event, Item, Progress, Report, Sink, Writing};
 use super::refusal::{Reason, Refusal};
@@ -31,6 +31,7 @@ impl<R: AsyncRead + Unpin> Contents<R> {
         let mut reading = Reading {
             answer: self.0,
             left: limits.total.max(plan.bytes),
+            hollow_left: MOST_HOLLOW,
             limits: *limits,
         };
         let read = reading.all(&mut plan, &mut sink).await;
@@ -69,8 +70,9 @@ enum Fate {
 
 struct Reading<R> {
     answer: Answer<R>,
-    /// How many bytes may still come.
+    /// How many bytes may still come, and how many of holes.
     left: u64,
+    hollow_left: u64,
     limits: Limits,
 }
 
@@ -217,6 +219,7 @@ impl<R: AsyncRead + Unpin> Reading<R> {
                 }
                 Some([b"zero", word]) if let Some(size) = count(word) => {
                     rest -= size;
+                    self.hollow_left = less(self.hollow_left, size)?;
                     Event::Zero(size)
                 }
                 Some([b"done"]) => Event::Done,
@@ -235,10 +238,14 @@ impl<R: AsyncRead + Unpin> Reading<R> {
 
     /// Counts bytes against what may come.
     fn take(&mut self, size: u64) -> Result<()> {
-        let odd = || Error::step("the server sends more than it said it had");
-        self.left = self.left.checked_sub(size).ok_or_else(odd)?;
+        self.left = less(self.left, size)?;
         Ok(())
     }
+}
+
+fn less(left: u64, size: u64) -> Result<u64> {
+    let odd = || Error::step("the server sends more than it said it had");
+    left.checked_sub(size).ok_or_else(odd)
 }
 
 fn given(is_taken: bool) -> Result<(), Stopped> {

@@ -1,5 +1,7 @@
 //! Whether less or more of a metric is better.
 
+use std::cmp::Ordering;
+
 /// Which end of a metric is the good one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -149,6 +151,23 @@ impl Direction {
         }
     }
 
+    /// The better one first; then what is infinite, what is NaN, and what is not there: none of these is a result.
+    pub fn order(self, a: Option<f64>, b: Option<f64>) -> Ordering {
+        let rank = |value: Option<f64>| match value {
+            Some(value) if value.is_finite() => 0,
+            Some(value) if !value.is_nan() => 1,
+            Some(_) => 2,
+            None => 3,
+        };
+        let both = a.zip(b).filter(|_| rank(a) == rank(b));
+        rank(a)
+            .cmp(&rank(b))
+            .then(both.map_or(Ordering::Equal, |(a, b)| match self {
+                Direction::Min => a.total_cmp(&b),
+                Direction::Max => b.total_cmp(&a),
+            }))
+    }
+
     /// `min` or `max`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -191,5 +210,18 @@ mod tests {
         }
         assert!(Direction::Max.is_better(1.0, f64::NAN));
         assert!(!Direction::Min.is_better(f64::NAN, 1.0));
+        let of = [
+            None,
+            Some(f64::NAN),
+            Some(f64::NEG_INFINITY),
+            Some(2.0),
+            Some(1.0),
+        ];
+        for (direction, best) in [(Direction::Min, 1.0), (Direction::Max, 2.0)] {
+            let mut sorted = of;
+            sorted.sort_by(|a, b| direction.order(*a, *b));
+            assert_eq!(sorted[0], Some(best));
+            assert_eq!((sorted[2], sorted[4]), (of[2], of[0]));
+        }
     }
 }

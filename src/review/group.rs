@@ -1,11 +1,11 @@
 //! Runs that differ only in what is not looked at, such as the seed, taken together.
 
-use std::collections::HashSet;
-
+use super::direction::Direction;
 use super::row::{self, Column, Content, Field, Row};
 use super::statistics::Summary;
 use super::table;
 use crate::error::Result;
+use crate::terminal::count;
 
 /// Names of parameters that repeat an experiment without changing it.
 const REPETITIONS: [&str; 8] = [
@@ -26,9 +26,9 @@ pub struct Group {
     pub key: Vec<String>,
     /// Their places among the rows.
     pub rows: Vec<usize>,
-    /// The places of runs that only reproduce one of those: no independent measurements, which would make the mean
-    /// look surer than it is.
-    pub reproductions: Vec<usize>,
+    /// The places of runs that only repeat one of those: they reproduce it, or are attempts at the same. No independent
+    /// measurements, which would make the mean look surer than it is.
+    pub repeats: Vec<usize>,
 }
 
 impl Group {
@@ -63,6 +63,14 @@ pub fn columns(rows: &[Row], names: &[String]) -> Result<Vec<Column>> {
     names.iter().map(|name| row::column(rows, name)).collect()
 }
 
+/// The columns that make groups, which a person names.
+///
+/// # Errors
+/// [`Kind::Usage`](crate::error::Kind::Usage) when no run has one.
+pub fn keys(rows: &[Row], names: &[String]) -> Result<Vec<Column>> {
+    names.iter().map(|name| row::key(rows, name)).collect()
+}
+
 /// The columns that make the settings of a design: all parameters that vary, but those that only repeat it.
 /// Also the experiment and the commit, where several are looked at.
 pub fn settings(rows: &[Row]) -> Vec<Column> {
@@ -75,7 +83,11 @@ pub fn settings(rows: &[Row]) -> Vec<Column> {
 
 /// Whether a parameter only repeats the experiment.
 pub fn is_repetition(column: &Column) -> bool {
-    matches!(column, Column::Parameter(name) if REPETITIONS.contains(&name.to_lowercase().as_str()))
+    matches!(column, Column::Parameter(name) if is_seed(name))
+}
+
+fn is_seed(name: &str) -> bool {
+    REPETITIONS.contains(&name.to_lowercase().as_str())
 }
 
 /// The groups of `rows`, by their key: numbers by size.
@@ -90,17 +102,10 @@ pub fn group(rows: &[Row], columns: &[Column]) -> Vec<Group> {
         groups.entry(key.collect()).or_default().push(index);
     }
     let apart = |(key, members): (Vec<String>, Vec<usize>)| {
-        let of = |row: usize| rows[row].reproduces.as_deref();
-        let originals = members.iter().filter(|&&row| of(row).is_none());
-        let originals: HashSet<&str> = originals.map(|&row| rows[row].run.as_str()).collect();
-        // Only where the original is there too, so that no group is left without a run.
-        let is_reproduction = |row: &usize| of(*row).is_some_and(|of| originals.contains(of));
-        let (reproductions, rows) = members.into_iter().partition(is_reproduction);
-        Group {
-            key,
-            rows,
-            reproductions,
-        }
+        let (repeats, rows) = members
+            .iter()
+            .partition(|&&row| is_repeat(rows, &members, row));
+        Group { key, rows, repeats }
     };
     let mut groups: Vec<Group> = groups.into_iter().map(apart).collect();
     groups.sort_by(|a, b| {
@@ -111,6 +116,60 @@ pub fn group(rows: &[Row], columns: &[Column]) -> Vec<Group> {
         orders.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then)
     });
     groups
+}
+
+/// Whether the run at `row` only repeats another of `members`. Of several attempts at the same, one counts, the last that
+/// succeeded or else the last: all that did where nothing fixes their randomness.
+fn is_repeat(rows: &[Row], members: &[usize], row: usize) -> bool {
+    let run = &rows[row];
+    if let Some(of) = &run.reproduces {
+        // Only where the original is there too, so that no group is left without a run.
+        let is_it = |other: &&usize| rows[**other].run == *of;
+        return members
+            .iter()
+            .find(is_it)
+            .is_some_and(|&other| rows[other].reproduces.is_none());
+    }
+    let is_fixed = run.parameters.iter().any(|(name, _)| is_seed(name));
+    let rank = |row: usize| (rows[row].has_succeeded(), rows[row].asked, row);
+    (is_fixed || !run.has_succeeded())
+        && members.iter().any(|&other| {
+            let another = &rows[other];
+            another.first == run.first && another.reproduces.is_none() && rank(other) > rank(row)
+        })
+}
+
+/// What a person should know of the means of `groups`.
+pub fn cautions(rows: &[Row], groups: &[Group], keys: &[Column]) -> Vec<String> {
+    let counted = || groups.iter().flat_map(|group| &group.rows);
+    let is_open = |row: &&usize| !rows[**row].has_succeeded() && !rows[**row].curves.is_empty();
+    let open = counted().filter(is_open).count();
+    let commit = Column::Field(Field::Commit);
+    let is_mixed = |group: &Group| {
+        let commits = group.rows.windows(2);
+        let mut pairs = commits.map(|pair| (&rows[pair[0]].commit, &rows[pair[1]].commit));
+        pairs.any(|(one, other)| one != other)
+    };
+    let mut said = Vec::new();
+    if open > 0 {
+        said.push(format!(
+            "the last values of {} that did not succeed are in the means: --where state=succeeded leaves them out",
+            count(open, "run")
+        ));
+    }
+    if !keys.contains(&commit) && groups.iter().any(is_mixed) {
+        said.push(
+            "runs of different commits are taken together: --group-by …,commit keeps them apart"
+                .into(),
+        );
+    }
+    said
+}
+
+/// Sorts groups by the mean of a metric, the best first.
+pub fn sort_best(rows: &[Row], groups: &mut [Group], metric: &str, direction: Direction) {
+    let mean = |group: &Group| group.summary(rows, metric).map(|summary| summary.mean);
+    groups.sort_by(|a, b| direction.order(mean(a), mean(b)));
 }
 
 /// Sorts groups by a key of theirs or by the mean of a metric; those without one come last, and so does NaN.
@@ -171,13 +230,10 @@ mod tests {
         let groups = group(&rows, &columns);
         let summary = groups[1].summary(&rows, "loss").unwrap();
         assert_eq!((summary.n, summary.mean), (2, 2.0));
-        assert_eq!(groups[1].reproductions, [5]);
+        assert_eq!(groups[1].repeats, [5]);
         // Alone, it is a run like others; and nobody can make a circle of it.
         let alone = group(&rows[5..], &columns);
-        assert_eq!(
-            (&alone[0].rows, &alone[0].reproductions),
-            (&vec![0], &vec![])
-        );
+        assert_eq!((&alone[0].rows, &alone[0].repeats), (&vec![0], &vec![]));
         for (row, of) in [(0, "a-a2"), (5, "a")] {
             rows[row].reproduces = Some(of.into());
         }
@@ -186,6 +242,64 @@ mod tests {
                 .iter()
                 .all(|group| !group.rows.is_empty())
         );
+    }
+
+    #[test]
+    fn attempts_at_the_same_are_measured_once() {
+        let keys = [Column::Parameter("lr".into())];
+        let attempt = |id: &str, of: &str, state: &str, parameters: &[(&str, &str)]| Row {
+            first: of.into(),
+            state: state.into(),
+            ..run(id, parameters, &[("loss", 1.0)])
+        };
+        let counted = |rows: &[Row]| {
+            let groups = group(rows, &keys);
+            let rows: Vec<&str> = groups[0]
+                .rows
+                .iter()
+                .map(|&row| rows[row].run.as_str())
+                .collect();
+            rows.join(" ")
+        };
+        let seeded = [("lr", "1"), ("seed", "1")];
+        let free = [("lr", "1")];
+        assert_eq!(
+            counted(&[
+                attempt("a", "a", "failed (1)", &free),
+                attempt("a-a2", "a", "succeeded", &free),
+                attempt("a-a3", "a", "succeeded", &free),
+                attempt("a-a4", "a", "running", &free),
+            ]),
+            "a-a2 a-a3"
+        );
+        assert_eq!(
+            counted(&[
+                attempt("a", "a", "succeeded", &seeded),
+                attempt("a-a2", "a", "succeeded", &seeded),
+                attempt("a-a3", "a", "failed (1)", &seeded),
+                attempt("b", "b", "failed (1)", &seeded),
+            ]),
+            "a-a2 b"
+        );
+    }
+
+    #[test]
+    fn what_a_mean_hides_is_said() {
+        let keys = [Column::Parameter("lr".into())];
+        let mut rows = rows();
+        let said = |rows: &[Row], keys: &[Column]| cautions(rows, &group(rows, keys), keys);
+        assert_eq!(said(&rows, &keys), [""; 0]);
+        rows[0].state = "failed (1)".into();
+        rows[4].state = "failed (1)".into();
+        rows[1].commit = "f".repeat(40);
+        let both = said(&rows, &keys);
+        assert!(
+            both[0].contains("1 run that did not succeed") || both[0].contains("of 1 run"),
+            "{both:?}"
+        );
+        assert!(both[1].contains("different commits"));
+        let keys = [keys[0].clone(), Column::Field(Field::Commit)];
+        assert_eq!(said(&rows, &keys).len(), 1);
     }
 
     #[test]

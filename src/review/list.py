@@ -265,17 +265,24 @@ class Listing:
                 self.refused.append((b'link', link))
 
     def add_log(self):
-        try:
-            file, status = self.tree.open(b'log')
-        except OSError:
-            return
-        os.close(file)
+        def is_taken(name):
+            starts = name + b'/', name + b'\0'
+            return name in self.folders or any(entry.startswith(starts) for entry in self.files)
+
+        # Whoever finds the results knows the log by the longest of such names.
         name = b'log'
-        while any(entry.startswith((name + b'/', name + b'\0')) for entry in self.files) or name in self.folders:
+        while is_taken(name) or is_taken(b'run.' + name):
             name = b'run.' + name
-        if not self.only or self.only(name):
-            self.files.append(name + b'\0' + key(status))
-            self.sources[name] = b'log'
+        # A log that grew too large has begun anew.
+        for source, name in (b'log', name), (b'log.1', name + b'.1'):
+            try:
+                file, status = self.tree.open(source)
+            except OSError:
+                continue
+            os.close(file)
+            if not is_taken(name) and (not self.only or self.only(name)):
+                self.files.append(name + b'\0' + key(status))
+                self.sources[name] = source
 
 
 def special(mode):

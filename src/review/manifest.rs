@@ -19,6 +19,9 @@ const LARGEST: usize = 64 << 20;
 /// How many times larger than [`Limits::file`] holes may make a file seem.
 const HOLLOW: u64 = 64;
 
+/// How many bytes all holes of one fetch may be: writing them is nothing, and hashing them takes time.
+pub(super) const MOST_HOLLOW: u64 = 1 << 40;
+
 /// How much one fetch from one server may bring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

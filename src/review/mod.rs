@@ -39,6 +39,19 @@ pub mod table;
 mod wire;
 mod writer;
 
+/// The name of the run's own log among its results, of which `is_there` tells: `log`, or with as many `run.` before it as
+/// keep it apart from results that are called so.
+pub fn log_name(is_there: impl Fn(&str) -> bool) -> String {
+    let mut name = "log".to_string();
+    loop {
+        let longer = format!("run.{name}");
+        match is_there(&longer) {
+            true => name = longer,
+            false => return name,
+        }
+    }
+}
+
 pub use crate::model::nonce::Nonce;
 pub use contents::Contents;
 pub use destination::{Destination, Here, Local, Standing, untouched};

@@ -20,9 +20,16 @@ pub fn show_spread(mean: f64, spread: f64) -> (String, String) {
     if !mean.is_finite() || !spread.is_finite() || spread <= 0.0 {
         return (show(mean), show(spread));
     }
-    let digits = 1 - spread.log10().floor() as i32;
+    let size = |value: f64| value.abs().log10().floor() as i32;
+    let digits = 1 - size(spread);
     if !(0..=6).contains(&digits) || mean.abs() >= 1e12 {
-        return (show(mean), scientific(spread, 1));
+        // Down to where the uncertainty begins, as far as a float goes.
+        let wanted = (size(mean) + digits).clamp(4, 15) as usize;
+        let mean = match mean.fract() == 0.0 || digits < 0 {
+            true => show(mean),
+            false => scientific(mean, wanted),
+        };
+        return (mean, scientific(spread, 1));
     }
     let digits = digits as usize;
     (format!("{mean:.digits$}"), format!("{spread:.digits$}"))
@@ -89,6 +96,7 @@ mod tests {
         assert_eq!(shown(1_000_000_001.33, 0.577), "1000000001.33 ± 0.58");
         assert_eq!(shown(1234.5, 123.0), "1234.5 ± 1.2e2");
         assert_eq!(shown(1.5e-8, 2.5e-9), "1.5e-8 ± 2.5e-9");
+        assert_eq!(shown(0.123456789012, 1.2e-9), "1.23456789e-1 ± 1.2e-9");
         assert_eq!(shown(0.5, 0.0), "0.5 ± 0");
         assert_eq!(shown(f64::NAN, f64::NAN), "NaN ± NaN");
         assert_eq!(show_change(2.0, 1.5).as_deref(), Some("-25.0 %"));

@@ -6,7 +6,7 @@ use indicatif::DecimalBytes;
 
 use super::destination::{Here, Local};
 use super::folder::Stamp;
-use super::manifest::{File, Limits, Listing, Manifest};
+use super::manifest::{File, Limits, Listing, MOST_HOLLOW, Manifest};
 use super::path::ResultPath;
 use super::refusal::{Reason, Refusal};
 use crate::error::{Error, Result};
@@ -35,6 +35,8 @@ pub struct Plan {
     pub files: u64,
     /// Their bytes that are no holes and are not here yet.
     pub bytes: u64,
+    /// The bytes of the holes in them.
+    pub hollow: u64,
     /// How many files lie here already as the server has them.
     pub up_to_date: u64,
     /// How many files came already, and their bytes.
@@ -103,6 +105,14 @@ pub fn plan(manifest: Manifest, local: Vec<Local>, limits: &Limits) -> Result<Pl
     for (run, (listing, local)) in manifest.runs.into_iter().zip(local).enumerate() {
         plan_run(&mut plan, run, listing, &local);
     }
+    if plan.hollow > MOST_HOLLOW {
+        let sizes = [plan.hollow, MOST_HOLLOW].map(DecimalBytes);
+        return Err(Error::step(format!(
+            "the holes in the results are {}; one fetch takes at most {}",
+            sizes[0], sizes[1]
+        ))
+        .hint("git agile fetch-results --exclude PATTERN leaves some of the sparse files out"));
+    }
     if plan.bytes > limits.total {
         let sizes = [plan.bytes, limits.total].map(DecimalBytes);
         return Err(Error::step(format!(
@@ -147,6 +157,7 @@ fn plan_run(plan: &mut Plan, run: usize, listing: Listing, local: &Local) {
                 let part = parts_here.remove(&file.sha256);
                 let offset = part.filter(|size| *size <= file.size).unwrap_or(0);
                 plan.bytes = plan.bytes.saturating_add(file.real.saturating_sub(offset));
+                plan.hollow = plan.hollow.saturating_add(file.size - file.real);
                 wanted.push(Wanted {
                     at,
                     beside,

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::HashSet;
 
+use super::direction::Direction;
 use super::metrics::Curves;
 use crate::error::{Error, Result};
 use crate::model::config::nearest;
@@ -30,6 +31,8 @@ pub struct Row {
     pub asked: i64,
     /// The run that it reproduces, if it was launched for that.
     pub reproduces: Option<String>,
+    /// The id of the first attempt at the same.
+    pub first: String,
     /// Its parameters, in the order of their names.
     pub parameters: Vec<(String, Value)>,
     /// What was measured.
@@ -131,6 +134,14 @@ impl Content<'_> {
             Content::Text(text) => text.parse().ok(),
         }
     }
+
+    /// The whole number that its text writes: a seed may be one that no float is.
+    pub(super) fn whole(&self) -> Option<i128> {
+        match self {
+            Content::Text(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
 }
 
 impl Row {
@@ -160,6 +171,11 @@ impl Row {
         let pair = |name: &String| Some(format!("{name}={}", self.parameter(name)?));
         let pairs: Vec<String> = names.iter().filter_map(pair).collect();
         pairs.join(" ")
+    }
+
+    /// Whether it ended well.
+    pub fn has_succeeded(&self) -> bool {
+        self.state == "succeeded"
     }
 
     /// The last value of a metric.
@@ -214,16 +230,22 @@ pub fn varies(rows: &[Row], column: &Column) -> bool {
         .any(|pair| pair[0].get(column) != pair[1].get(column))
 }
 
-/// The column that a person means by `name`: a metric, else a parameter, else a fact. `metric.`, `parameter.` and
+/// The column that a person means by `name`: a metric or a parameter, else a fact. `metric.`, `parameter.` and
 /// `run.` before it choose among them.
 ///
 /// # Errors
-/// [`Kind::Usage`](crate::error::Kind::Usage) when no run has it.
+/// [`Kind::Usage`](crate::error::Kind::Usage) when no run has it, or when it is a metric and a parameter.
 pub fn column(rows: &[Row], name: &str) -> Result<Column> {
+    Known::of(rows).column(name)
+}
+
+/// The same where what makes groups is meant: rather the parameter than the metric.
+///
+/// # Errors
+/// [`Kind::Usage`](crate::error::Kind::Usage) when no run has it.
+pub fn key(rows: &[Row], name: &str) -> Result<Column> {
     let known = Known::of(rows);
-    known
-        .find(name)
-        .ok_or_else(|| known.unknown("column", name))
+    known.parameter(name).map_or_else(|| known.column(name), Ok)
 }
 
 /// The metric that a person means by `name`.
@@ -255,17 +277,23 @@ impl Known {
         }
     }
 
-    pub fn find(&self, name: &str) -> Option<Column> {
+    /// As [`column`].
+    pub fn column(&self, name: &str) -> Result<Column> {
         let (kind, rest) = name.split_once('.').unwrap_or(("", name));
-        self.metric(name)
-            .or_else(|| self.parameter(name))
-            .or_else(|| field(name))
-            .or_else(|| match kind {
-                "metric" => self.metric(rest),
-                "parameter" => self.parameter(rest),
-                "run" => field(rest),
-                _ => None,
-            })
+        let found = match (self.metric(name), self.parameter(name)) {
+            (Some(_), Some(_)) => {
+                let said = format!("`{name}` is a parameter and a metric");
+                return Err(Error::usage(said).hint(format!("parameter.{name} or metric.{name}")));
+            }
+            (metric, parameter) => metric.or(parameter).or_else(|| field(name)),
+        };
+        let found = found.or_else(|| match kind {
+            "metric" => self.metric(rest),
+            "parameter" => self.parameter(rest),
+            "run" => field(rest),
+            _ => None,
+        });
+        found.ok_or_else(|| self.unknown("column", name))
     }
 
     fn metric(&self, name: &str) -> Option<Column> {
@@ -308,6 +336,11 @@ pub fn sort(rows: &mut [Row], column: &Column, descending: bool) {
     rows.sort_by(|a, b| order(&a.get(column), &b.get(column), descending));
 }
 
+/// Sorts by the last value of a metric, the best first, as [`Direction::order`] has it.
+pub fn sort_best(rows: &mut [Row], metric: &str, direction: Direction) {
+    rows.sort_by(|a, b| direction.order(a.metric(metric), b.metric(metric)));
+}
+
 /// The order of two contents of one column, as [`sort`] has it.
 pub(super) fn order(a: &Content, b: &Content, descending: bool) -> Ordering {
     let turn = |order: Ordering| if descending { order.reverse() } else { order };
@@ -320,7 +353,10 @@ pub(super) fn order(a: &Content, b: &Content, descending: bool) -> Ordering {
     rank(a)
         .cmp(&rank(b))
         .then_with(|| match (a.number(), b.number(), a, b) {
-            (Some(a), Some(b), ..) => turn(a.total_cmp(&b)),
+            (Some(x), Some(y), ..) => turn(match (a.whole(), b.whole()) {
+                (Some(a), Some(b)) => a.cmp(&b),
+                _ => x.total_cmp(&y),
+            }),
             (_, _, Content::Text(a), Content::Text(b)) => turn(a.cmp(b)),
             _ => Ordering::Equal,
         })
@@ -349,6 +385,7 @@ pub(super) mod tests {
             sprint: "20260102T030405Z-0123456".into(),
             asked: 1_767_323_045,
             reproduces: None,
+            first: id.into(),
             parameters: parameters
                 .iter()
                 .map(|(name, value)| (name.to_string(), Value::from_typed(value)))
@@ -382,6 +419,23 @@ pub(super) mod tests {
         assert_eq!(sorted("loss", true), "bdac");
         assert_eq!(sorted("lr", false), "bcad");
         assert_eq!(sorted("run", true), "dcba");
+        // Neither of them is a float.
+        let seeds = [("x", "9007199254740993"), ("y", "9007199254740992")];
+        let mut rows = seeds.map(|(id, seed)| run(id, &[("seed", seed)], &[]));
+        sort(&mut rows, &Column::Parameter("seed".into()), false);
+        assert_eq!(rows[0].run, "y");
+    }
+
+    #[test]
+    fn a_name_that_means_two_things_is_asked_about() {
+        let rows = [run("a", &[("lr", "0.1")], &[("lr", 0.01)])];
+        let error = column(&rows, "lr").unwrap_err();
+        assert_eq!(error.message, "`lr` is a parameter and a metric");
+        let metric = column(&rows, "metric.lr").unwrap();
+        assert_eq!(metric, Column::Metric("lr".into()));
+        let key = key(&rows, "lr").unwrap();
+        assert_eq!(key, Column::Parameter("lr".into()));
+        assert_eq!(super::metric(&rows, "lr").unwrap(), "lr");
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Cell {
             Cell::Number(value) => show(*value),
             Cell::Spread { mean, spread, n } => {
                 let text = match spread {
-                    Some(spread) if !mean.is_nan() => {
+                    Some(spread) if mean.is_finite() => {
                         let (mean, spread) = show_spread(*mean, *spread);
                         format!("{mean} ± {spread}")
                     }
@@ -150,15 +150,14 @@ pub fn groups(
     metrics: &[String],
     spread: Spread,
 ) -> Sheet {
-    let key_heads = keys.iter().map(|column| head(column, keys, rows));
-    let number = |title: &str| Head {
-        title: title.into(),
+    let of_metrics = metrics.iter().cloned().map(Column::Metric);
+    let all: Vec<Column> = keys.iter().cloned().chain(of_metrics).collect();
+    let mut heads: Vec<Head> = all.iter().map(|column| head(column, &all, rows)).collect();
+    let n = Head {
+        title: "n".into(),
         is_number: true,
     };
-    let heads = key_heads
-        .chain([number("n")])
-        .chain(metrics.iter().map(|name| number(name)))
-        .collect();
+    heads.insert(keys.len(), n);
     let cells = |group: &Group| {
         let texts = keys
             .iter()
@@ -188,13 +187,20 @@ pub fn groups(
     }
 }
 
-fn head(column: &Column, all: &[Column], rows: &[Row]) -> Head {
+/// What `column` is called among `all`: a parameter that a metric or fact shares its name with is `parameter.NAME`, such a
+/// metric `metric.NAME`.
+fn title(column: &Column, all: &[Column]) -> String {
     let name = column.name();
     let is_twice = all.iter().filter(|other| other.name() == name).count() > 1;
-    let title = match column {
+    match column {
         Column::Parameter(_) if is_twice => format!("parameter.{name}"),
+        Column::Metric(_) if is_twice => format!("metric.{name}"),
         _ => name.to_string(),
-    };
+    }
+}
+
+fn head(column: &Column, all: &[Column], rows: &[Row]) -> Head {
+    let title = title(column, all);
     let is_number = match column {
         Column::Field(_) => false,
         Column::Metric(_) => true,
@@ -229,15 +235,10 @@ pub fn short(commit: &str) -> &str {
 
 /// The best of some values; what is no number, or infinite, is none.
 pub fn best(values: impl IntoIterator<Item = Option<f64>>, direction: Direction) -> Option<usize> {
-    let mut best: Option<(usize, f64)> = None;
-    for (index, value) in values.into_iter().enumerate() {
-        let Some(value) = value.filter(|value| value.is_finite()) else {
-            continue;
-        };
-        if best.is_none_or(|(_, known)| direction.is_better(value, known)) {
-            best = Some((index, value));
-        }
-    }
+    let finite = |value: Option<f64>| value.filter(|value| value.is_finite());
+    let values = values.into_iter().enumerate();
+    let known = values.filter(|(_, value)| finite(*value).is_some());
+    let best = known.min_by(|(_, a), (_, b)| direction.order(*a, *b));
     best.map(|(index, _)| index)
 }
 

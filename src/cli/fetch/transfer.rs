@@ -18,8 +18,8 @@ use crate::error::{Context as _, Error, Result};
 use crate::model::config::Server;
 use crate::review::{
     Ask, Destination, Limits, Manifest, Nonce, Offer, PROGRAM, Plan, Progress, Report, Source,
-    Standing, fetch_arguments, manifest_arguments, prepare, preview, read_manifest, receive,
-    send_arguments, settle, untouched,
+    Standing, fetch_arguments, log_name, manifest_arguments, prepare, preview, read_manifest,
+    receive, send_arguments, settle, untouched,
 };
 
 /// What one server had.
@@ -342,6 +342,16 @@ pub fn index_file(repository: &Repository, record: &Record) -> PathBuf {
     let own = repository.git().path();
     own.join("agile/fetched")
         .join(format!("{}.index", record.run.id))
+}
+
+/// Where the log of a run is, if its results are here.
+pub fn log_file(repository: &Repository, record: &Record) -> PathBuf {
+    let folder = results(repository, record);
+    let is_file = |name: &str| {
+        let found = folder.join(name).symlink_metadata();
+        found.is_ok_and(|found| found.is_file())
+    };
+    folder.join(log_name(is_file))
 }
 
 /// Where the results of a run are, or will be.

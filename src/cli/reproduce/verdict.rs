@@ -12,6 +12,7 @@ use crate::development::records::{self, Record};
 use crate::development::repository::Repository;
 use crate::error::{Error, Kind, Result};
 use crate::review::agreement::{Compared, Tolerance, compare};
+use crate::review::log_name;
 use crate::review::number::show;
 use crate::review::table::number;
 use crate::terminal::{Stream, Style, Table, count};
@@ -242,8 +243,9 @@ fn files(repository: &Repository, pair: &[Record; 2]) -> Option<Files> {
             let text = |key: &str| file[key].as_str().map(str::to_string);
             Some((text("path")?, text("sha256")?))
         };
-        let sums = list.iter().filter_map(sum);
-        Some(sums.filter(|(path, _)| path != "log").collect())
+        let mut sums: BTreeMap<_, _> = list.iter().filter_map(sum).collect();
+        sums.remove(&log_name(|name| sums.contains_key(name)));
+        Some(sums)
     };
     // A fetch has added the manifest since the records were read.
     let fresh = |record: &Record| records::find(repository, &record.run.id).ok().flatten();

@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use indexmap::{IndexMap, IndexSet};
 
+use super::super::fetch::log_file;
 use super::super::status::clock;
 use super::Context;
 use crate::development::records::{self, Record};
@@ -20,10 +21,9 @@ const LOG_LINES: usize = 12;
 
 /// Parameters that a commit's design draws from a logarithmic distribution.
 pub fn logarithmic(ctx: &Context, repository: &Repository, records: &[Record]) -> HashSet<String> {
-    let commits: HashSet<&str> = records
-        .iter()
-        .map(|record| record.run.commit.as_str())
-        .collect();
+    // The newest twenty.
+    let newest = records.iter().rev();
+    let commits: IndexSet<&str> = newest.map(|record| record.run.commit.as_str()).collect();
     let mut log = HashSet::new();
     for commit in commits.into_iter().take(20) {
         // A commit that is not here any more, or that an older version wrote, says nothing about axes.
@@ -103,12 +103,14 @@ pub fn links(repository: &Repository, records: &[Record], file: &Path) -> Result
     let results = results.canonicalize().unwrap_or(results);
     let link = |record: &Record| {
         let run = results.join(record.run.id.as_str());
+        let log = log_file(repository, record);
+        let log = log.file_name().unwrap_or_default();
         let there = |path: PathBuf| {
             path.exists()
                 .then(|| address(relative(&here, &path).as_os_str().as_bytes()))
         };
         Links {
-            log: there(run.join("log")),
+            log: there(run.join(log)),
             results: there(run).map(|address| address + "/"),
         }
     };

@@ -13,10 +13,9 @@ use crate::development::git;
 use crate::development::records::Record;
 use crate::development::repository::Repository;
 use crate::error::{Context as _, Error, Result};
-use crate::review::group;
 use crate::review::html::Report;
 use crate::review::picture::Data;
-use crate::review::row;
+use crate::review::row::Column;
 use crate::terminal::clean;
 
 /// Programs that make a PNG from an SVG, with their arguments before and after the two files.
@@ -58,21 +57,18 @@ pub fn run(
             Error::usage("there are no such runs").hint("git agile status --all lists the runs")
         );
     }
-    let metric = match (&args.metric, &review.best) {
-        (Some(name), _) => Some(row::metric(rows, name)?),
-        (None, Some((name, _))) => Some(name.clone()),
-        (None, None) => primary(rows),
-    };
+    let counting = review.best.as_ref().map(|(name, _)| name.clone());
+    let metric = review.metric.clone().or(counting);
+    let metric = metric.or_else(|| primary(rows));
     let log = facts::logarithmic(ctx, repository, records);
-    let keys = group::columns(rows, &args.group_by)?;
     let best = review
         .best
         .as_ref()
         .map(|(name, direction)| (name.as_str(), *direction));
-    let data = Data::new(rows, keys, review.spread, best, &log);
+    let data = Data::new(rows, review.keys.clone(), review.spread, best, &log);
     let mut shown = None;
     if let Some(file) = &args.plot {
-        draw(args, &data, metric.as_deref(), file)?;
+        draw(&data, metric.as_deref(), review.against.as_ref(), file)?;
         say_written(ctx, file);
         shown = Some(file.clone());
     }
@@ -89,7 +85,6 @@ pub fn run(
             ran: facts::ran(records),
             links: facts::links(repository, records, &file)?,
             failures: facts::failures(repository, records),
-            direction: best.map(|(_, direction)| direction),
             rows,
             metric,
             data,
@@ -109,7 +104,7 @@ fn say_written(ctx: &Context, file: &Path) {
         .say(&format!("Wrote {}", clean(&file.display().to_string())));
 }
 
-fn draw(args: &ReviewArgs, data: &Data, metric: Option<&str>, file: &Path) -> Result<()> {
+fn draw(data: &Data, metric: Option<&str>, against: Option<&Column>, file: &Path) -> Result<()> {
     let kind = file.extension().map(|ending| ending.to_ascii_lowercase());
     let is_png = match kind.as_ref().and_then(|ending| ending.to_str()) {
         Some("svg") => false,
@@ -119,13 +114,8 @@ fn draw(args: &ReviewArgs, data: &Data, metric: Option<&str>, file: &Path) -> Re
             return Err(Error::usage(said).hint("git agile review --plot loss.svg"));
         }
     };
-    let column = args
-        .against
-        .as_deref()
-        .map(|name| row::column(data.rows, name))
-        .transpose()?;
     let svg = metric
-        .and_then(|metric| data.alone(metric, column.as_ref()))
+        .and_then(|metric| data.alone(metric, against))
         .ok_or_else(|| {
             Error::usage("there is nothing to draw: no curves, and no parameter with two values")
                 .hint("git agile review shows what there is")

@@ -46,7 +46,7 @@ pub fn rows(ctx: &Context, repository: &Repository, records: &[Record]) -> Vec<R
 
 fn row(record: &Record, curves: Curves) -> Row {
     let run = &record.run;
-    let parameters = run.parameters.iter();
+    let (id, parameters) = (run.id.as_str(), run.parameters.iter());
     Row {
         run: run.id.to_string(),
         state: state_word(&record.known),
@@ -57,6 +57,10 @@ fn row(record: &Record, curves: Curves) -> Row {
         sprint: run.sprint.clone(),
         asked: run.asked,
         reproduces: run.reproduces.as_ref().map(ToString::to_string),
+        first: match id.strip_suffix(&format!("-a{}", run.attempt)) {
+            Some(first) if run.attempt > 1 => first.to_string(),
+            _ => id.to_string(),
+        },
         parameters: parameters
             .map(|(name, value)| (name.to_string(), value.clone()))
             .collect(),

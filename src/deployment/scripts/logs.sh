@@ -13,7 +13,10 @@ agile_logs() {
 	begin_raw
 	case $3 in all) lines=+1 ;; *) lines=$3 ;; esac
 	if [ "$4" != follow ]; then
-		exec tail -n "$lines" "$log"
+		[ -f "$log.1" ] || exec tail -n "$lines" "$log"
+		# What came before the log began anew.
+		{ tail -n "$lines" "$log.1" && tail -n "$lines" "$log"; } | tail -n "$lines"
+		exit
 	fi
 	identify
 	tail -n "$lines" -f "$log" &

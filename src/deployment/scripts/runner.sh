@@ -10,6 +10,8 @@ agile_runner() {
 	run=$(cd "${1%/*}" && pwd -P) || exit 97
 	base=${run%/runs/*} id=${run##*/} nonce=git-agile tab='	'
 	TIMED_OUT=3 RULED_OUT=4
+	# In bytes.
+	LOG_LIMIT=1073741824
 	# The version of Python, then `name==version` lines. Before 3.8 there is no importlib.metadata.
 	PACKAGES='
 import sys
@@ -133,6 +135,7 @@ keep_watch() {
 			[ -z "$agile_program" ] || [ -z "$limit" ] || over=$(($(now) + limit))
 		fi
 		look_at_program || exit 0
+		turn_log
 		if [ -s "$run/rule" ]; then
 			end_run "$RULED_OUT"
 		elif [ -n "$limit" ] && [ "$(now)" -ge "$over" ]; then
@@ -178,6 +181,18 @@ look_at_program() {
 	agile_before=$peak
 	sample "${agile_program%% *}"
 	[ "$peak" = "$agile_before" ] || echo "$peak" >"$run/peak"
+}
+
+# turn_log: a log that has grown too large begins anew, with what it had in `log.1`: a program that prints without end must
+# not fill the disk. All that write into it append, so it can be emptied beneath them.
+turn_log() {
+	agile_size=$(wc -c <"$run/log") 2>/dev/null
+	[ "${agile_size:-0}" -gt "$LOG_LIMIT" ] || return 0
+	# Where there is no room for all of it, there may be for its end.
+	cp "$run/log" "$run/log.new" || tail -c 16777216 "$run/log" >"$run/log.new"
+	mv -f "$run/log.new" "$run/log.1"
+	: >"$run/log"
+	echo "git-agile: the log had grown beyond $LOG_LIMIT bytes; what came before is in log.1" >>"$run/log"
 }
 
 # watch_metric: starts the program that reads what the run writes, with the run's Python or any other.

@@ -10,7 +10,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
-use super::direction::Direction;
 use super::picture::Data;
 use super::row::Row;
 use crate::terminal::clean;
@@ -32,10 +31,8 @@ pub struct Report<'a> {
     pub links: Vec<Links>,
     /// The runs that did not succeed.
     pub failures: Vec<Failure>,
-    /// The metric that counts, and which end of it is the good one.
+    /// The metric whose pictures come first.
     pub metric: Option<String>,
-    /// Which end of it is the good one, where that is known.
-    pub direction: Option<Direction>,
     /// What the pictures are drawn from.
     pub data: Data<'a>,
 }

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::{Failure, Report, escape, escape_clean, tables};
 use crate::review::direction::Direction;
+use crate::review::group;
 use crate::review::number::show;
 use crate::review::picture::{Chart, Numbers};
 use crate::review::row;
@@ -31,7 +32,7 @@ impl Report<'_> {
     }
 
     pub(super) fn winner(&self) -> String {
-        let (Some(metric), Some(best)) = (&self.metric, self.data.best) else {
+        let (Some((metric, _)), Some(best)) = (&self.data.counting, self.data.best) else {
             return String::new();
         };
         let telling = row::telling_parameters(self.rows);
@@ -39,13 +40,17 @@ impl Report<'_> {
         let value = row.metric(metric).map(show).unwrap_or_default();
         let setting = row.setting(&telling);
         let mut out = format!(
-            "<p class=\"winner\"><strong>Best {}: {}</strong> in {} <span class=\"dim\">{}</span>",
+            "<p class=\"winner\"><strong>Best {}: {}</strong> in {} <span class=\"dim\">{}</span>{}",
             escape(metric),
             escape(&value),
             self.run_link(best),
-            escape(&setting)
+            escape(&setting),
+            match row.has_succeeded() {
+                true => String::new(),
+                false => format!(" <span class=\"bad\">{}</span>", escape(&row.state)),
+            }
         );
-        if let Some(group) = self.best_group(metric) {
+        if let Some(group) = self.best_group() {
             let summary = self.data.groups[group].summary(self.rows, metric);
             if let Some(summary) = summary.filter(|summary| summary.n > 1) {
                 let cell = table::Cell::Spread {
@@ -64,18 +69,20 @@ impl Report<'_> {
         out + "</p>\n"
     }
 
-    fn best_group(&self, metric: &str) -> Option<usize> {
+    fn best_group(&self) -> Option<usize> {
+        let (metric, direction) = self.data.counting.as_ref()?;
         let means = self
             .data
             .groups
             .iter()
             .map(|group| Some(group.summary(self.rows, metric)?.mean));
-        table::best(means, self.direction?)
+        table::best(means, *direction)
     }
 
     /// What tables are sorted by at first.
     fn by(&self) -> Option<(&str, Direction)> {
-        Some((self.metric.as_deref()?, self.direction?))
+        let (metric, direction) = self.data.counting.as_ref()?;
+        Some((metric, *direction))
     }
 
     pub(super) fn what_was_run(&self) -> String {
@@ -157,11 +164,14 @@ impl Report<'_> {
             &metrics,
             self.data.spread,
         );
-        let best = self
-            .metric
-            .as_ref()
-            .and_then(|metric| self.best_group(metric));
-        let caption = format!("{}; n: runs of the group", self.data.spread.as_str());
+        let best = self.best_group();
+        let mut caption = format!("{}; n: runs of the group", self.data.spread.as_str());
+        for caution in group::cautions(self.rows, &self.data.groups, &self.data.keys) {
+            caption += &format!(
+                ". Note that {}",
+                caution.split(':').next().unwrap_or_default()
+            );
+        }
         let head = |group: usize, text: &str| format!("{}{}", self.swatch(group), escape(text));
         section(
             "groups",
@@ -178,7 +188,7 @@ impl Report<'_> {
         let sheet = table::runs(self.rows, &columns);
         let mut of_run = vec![0; self.rows.len()];
         for (group, members) in self.data.groups.iter().enumerate() {
-            let all = members.rows.iter().chain(&members.reproductions);
+            let all = members.rows.iter().chain(&members.repeats);
             all.for_each(|&row| of_run[row] = group);
         }
         let head =

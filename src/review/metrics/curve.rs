@@ -8,7 +8,7 @@ const MOST_NAMES: usize = 10_000;
 const MOST_VALUES: usize = 4_000_000;
 /// The longest name in bytes, with the dots in it.
 const LONGEST_NAME: usize = 500;
-/// The names of a record's place on the axis, the finest first.
+/// The names of a record's place on the axis, the finest first; a batch begins anew with each epoch, or is its size.
 const AXES: [&str; 9] = [
     "step",
     "global_step",
@@ -16,9 +16,9 @@ const AXES: [&str; 9] = [
     "_step",
     "iteration",
     "iter",
-    "batch",
     "epoch",
     "epochs",
+    "batch",
 ];
 
 /// Every value of one metric in the order written, NaN and infinities among them; never empty.
@@ -84,12 +84,14 @@ pub(super) struct Collector {
     values: usize,
     /// The place in `curves` that the next number probably has.
     next: usize,
+    /// How deep the deepest name lies that gave a record its place.
+    depth: usize,
 }
 
 #[derive(Default)]
 struct Growing {
     curve: Curve,
-    rank: Option<usize>,
+    rank: Option<(usize, usize)>,
     /// Whether a value came without a place on the axis.
     unplaced: bool,
 }
@@ -150,8 +152,10 @@ impl Collector {
         if name.len() > LONGEST_NAME {
             return Err(format!("a name is longer than {LONGEST_NAME} bytes"));
         }
+        let depth = name.matches('.').count();
         let growing = Growing {
-            rank: axis_rank(name.rsplit('.').next().unwrap_or(name)),
+            // The `best.epoch` that a record tells is no place of its own, where it has an `epoch`.
+            rank: axis_rank(last_name(name)).map(|rank| (depth, rank)),
             ..Growing::default()
         };
         Ok(self.curves.insert_full(name.to_string(), growing).0)
@@ -183,10 +187,15 @@ impl Collector {
             .iter()
             .filter_map(|&(index, value)| Some((self.curves[index].rank?, index, value)));
         let place = ranked.min_by_key(|&(rank, ..)| rank);
-        // A step that a list gives again and again is no place of the record.
-        let place = place.filter(|&(_, axis, _)| {
+        // A step that a list gives again and again is no place of the record, and neither is the `best.epoch` beside others.
+        let place = place.filter(|&((depth, _), axis, _)| {
+            let is_beneath = |index: usize| depth == 0 || self.is_beside(index, axis);
             record.iter().filter(|&&(index, _)| index == axis).count() == 1
+                && record.iter().all(|&(index, _)| is_beneath(index))
         });
+        if let Some(((depth, _), ..)) = place {
+            self.depth = self.depth.max(depth);
+        }
         for at in start..self.pending.len() {
             let (index, value) = self.pending[at];
             let growing = &mut self.curves[index];
@@ -207,6 +216,15 @@ impl Collector {
             std::mem::swap(&mut self.pending, &mut self.ended);
         }
         self.pending.truncate(start);
+    }
+
+    /// Whether the name at `index` stands beside or beneath the one at `axis`.
+    fn is_beside(&self, index: usize, axis: usize) -> bool {
+        let both = self
+            .curves
+            .get_index(index)
+            .zip(self.curves.get_index(axis));
+        both.is_some_and(|((name, _), (axis, _))| is_beside(name, axis))
     }
 
     /// How many numbers have come.
@@ -240,13 +258,16 @@ impl Collector {
         let mut curves = Curves::with_capacity(self.curves.len());
         for (name, mut growing) in self.curves {
             let length = growing.curve.values.len();
-            if length == 0 || (growing.rank.is_some() && length > 1 && !only_axes) {
+            let is_axis = growing.rank.is_some_and(|(depth, _)| depth <= self.depth);
+            if length == 0 || (is_axis && length > 1 && !only_axes) {
                 continue;
             }
             if growing.unplaced {
                 growing.curve.number();
                 // Lists side by side, `{"epoch": [1, 2], "loss": [0.5, 0.25]}`.
-                let list = lists.iter().find(|(_, steps)| steps.len() == length);
+                let list = lists
+                    .iter()
+                    .find(|(axis, steps)| steps.len() == length && is_beside(&name, axis));
                 if let Some((axis, steps)) = list.filter(|_| length > 1) {
                     growing.curve.axis = last_name(axis).to_string();
                     growing.curve.steps = steps.clone();
@@ -256,6 +277,11 @@ impl Collector {
         }
         (curves, damage)
     }
+}
+
+/// Whether `name` begins as `axis` does, up to its last part.
+fn is_beside(name: &str, axis: &str) -> bool {
+    name.starts_with(&axis[..axis.len() - last_name(axis).len()])
 }
 
 fn last_name(path: &str) -> &str {

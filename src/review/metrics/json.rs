@@ -141,6 +141,29 @@ mod tests {
     }
 
     #[test]
+    fn the_place_of_a_record_is_its_own() {
+        let axes = |text: &str| {
+            let (curves, _) = read_lines(text.as_bytes());
+            let of = |(name, curve): (String, super::super::Curve)| {
+                format!("{name}: {} {:?}", curve.axis, curve.steps)
+            };
+            curves.into_iter().map(of).collect::<Vec<_>>()
+        };
+        let best = "{\"epoch\": 5, \"loss\": 1, \"best\": {\"step\": 3}, \"batch\": 64}\n\
+                    {\"epoch\": 6, \"loss\": 1, \"best\": {\"step\": 3}, \"batch\": 64}\n";
+        assert_eq!(
+            axes(best),
+            ["loss: epoch [5.0, 6.0]", "best.step: epoch [5.0, 6.0]"]
+        );
+        let beside =
+            "{\"loss\": 1, \"best\": {\"epoch\": 7}}\n{\"loss\": 2, \"best\": {\"epoch\": 7}}\n";
+        assert_eq!(axes(beside)[0], "loss:  [1.0, 2.0]");
+        let nested =
+            "{\"train\": {\"epoch\": 3, \"loss\": 1}}\n{\"train\": {\"epoch\": 4, \"loss\": 2}}\n";
+        assert_eq!(axes(nested), ["train.loss: epoch [3.0, 4.0]"]);
+    }
+
+    #[test]
     fn a_single_record_keeps_its_epoch() {
         let (curves, _) = read_whole(br#"{"epoch": 7, "loss": 2}"#);
         assert_eq!(

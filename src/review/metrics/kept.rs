@@ -12,7 +12,7 @@ use super::find::Source;
 use super::{Curve, Curves, Damaged, Log, Metrics};
 
 /// Changes whenever what is read from the same bytes may be another thing.
-const FORMAT: &str = concat!("metrics 2 ", env!("CARGO_PKG_VERSION"), "\n");
+const FORMAT: &str = concat!("metrics 3 ", env!("CARGO_PKG_VERSION"), "\n");
 /// Less than that, in bytes, is read again as fast.
 const WORTH: u64 = 8 << 10;
 /// A file that changed so shortly ago, in nanoseconds, may change again and look the same.

@@ -2,7 +2,7 @@
 
 use super::curves::{Mean, mean, shape};
 use super::scale::{Scale, wants_log};
-use super::svg::{Frame, Svg, axis_name, draw_x, draw_y};
+use super::svg::{At, Frame, Svg, axis_name, draw_x, draw_y};
 use super::{Chart, Data, Numbers};
 use crate::review::direction::Direction;
 use crate::review::metrics::Curve;
@@ -31,14 +31,13 @@ pub(super) fn draw(data: &Data, metric: &str, (width, height): (f64, f64)) -> Op
         .collect();
     let thin = thinned(data, &groups);
     let mut svg = Svg::new(width, height);
-    let (x, y, frame) = axes(&svg, metric, &all, &means, &thin);
+    let (x, y, frame) = axes(data, &svg, metric, &all, &means, &thin);
     draw_y(&mut svg, &frame, &y.ticks(5));
     draw_x(&mut svg, &frame, &x.ticks(6), &axis_of(&all));
     for (group, curve) in &thin {
         let kept = shape(&curve.steps, &curve.values, POINTS);
-        let points = broken(&kept, |index| {
-            place(&x, &y, curve.steps[index], curve.values[index])
-        });
+        let at = |index: usize| place(&x, &y, curve.steps[index], curve.values[index]);
+        let points = broken(&kept, at);
         let class = format!("run {}", data.colours.class(*group));
         svg.path(&class, points.into_iter());
     }
@@ -76,6 +75,7 @@ fn thinned<'a>(data: &Data, groups: &[Vec<&'a Curve>]) -> Vec<(usize, &'a Curve)
 }
 
 fn axes(
+    data: &Data,
     svg: &Svg,
     metric: &str,
     all: &[&Curve],
@@ -87,7 +87,7 @@ fn axes(
         .flat_map(|(_, curve)| curve.values.iter().copied());
     let values = drawn.chain(means.iter().flat_map(|mean| mean.mean.iter().copied()));
     let finite: Vec<f64> = values.filter(|value| value.is_finite()).collect();
-    let log = Direction::of(metric) != Some(Direction::Max) && wants_log(&quantiles(&finite));
+    let log = data.direction(metric) != Some(Direction::Max) && wants_log(&quantiles(&finite));
     let y = Scale::of(finite.iter().copied(), log).with_room(0.03);
     let frame = Frame::of(svg, &y.ticks(5), 1);
     let ends = all
@@ -114,39 +114,46 @@ fn place(x: &Scale, y: &Scale, step: f64, value: f64) -> Option<(f64, f64)> {
 
 /// The places of points that were kept, with a break where points between two of them have none.
 fn broken(kept: &[usize], at: impl Fn(usize) -> Option<(f64, f64)>) -> Vec<Option<(f64, f64)>> {
-    kept.iter().map(|&index| at(index)).collect()
+    let mut places = Vec::with_capacity(kept.len());
+    let mut next = kept.first().copied().unwrap_or_default();
+    for &index in kept {
+        if (next..index).any(|between| at(between).is_none()) {
+            places.push(None);
+        }
+        places.push(at(index));
+        next = index + 1;
+    }
+    places
 }
 
+/// The spread around a mean; a gap where it is not known.
 fn band(svg: &mut Svg, class: &str, mean: &Mean, x: &Scale, y: &Scale, frame: &Frame) {
     use std::fmt::Write;
-    let edge = |sign: f64| {
-        let points = mean.steps.iter().zip(&mean.mean).zip(&mean.spread);
-        points.filter_map(move |((step, middle), half)| {
-            let value = middle + sign * half;
-            if !value.is_finite() {
-                return None;
-            }
+    let edges = |index: usize| {
+        let (middle, half) = (mean.mean[index], mean.spread[index]);
+        let across = x.place(mean.steps[index])?;
+        let edge = |value: f64| {
             // On a logarithmic axis the lower edge may lie below everything.
             let level = y.place(value).unwrap_or(frame.bottom);
-            Some((x.place(*step)?, level.clamp(frame.top, frame.bottom)))
-        })
+            (across, level.clamp(frame.top, frame.bottom))
+        };
+        let is_known = (middle + half).is_finite();
+        is_known.then(|| (edge(middle + half), edge(middle - half)))
     };
-    let upper: Vec<(f64, f64)> = edge(1.0).collect();
-    let lower: Vec<(f64, f64)> = edge(-1.0).collect();
-    if upper.len() < 2 {
-        return;
-    }
+    let edges: Vec<_> = (0..mean.steps.len()).map(edges).collect();
     let mut path = String::new();
-    for (index, (x, y)) in upper.iter().chain(lower.iter().rev()).enumerate() {
-        let letter = if index == 0 { 'M' } else { 'L' };
-        let _ = write!(
-            path,
-            "{letter}{} {}",
-            super::svg::At(*x),
-            super::svg::At(*y)
-        );
+    for part in edges.split(Option::is_none).filter(|part| part.len() > 1) {
+        let upper = part.iter().flatten().map(|(upper, _)| upper);
+        let lower = part.iter().flatten().rev().map(|(_, lower)| lower);
+        for (index, (x, y)) in upper.chain(lower).enumerate() {
+            let letter = if index == 0 { 'M' } else { 'L' };
+            let _ = write!(path, "{letter}{} {}", At(*x), At(*y));
+        }
+        path.push('Z');
     }
-    svg.push(format_args!("<path class=\"band {class}\" d=\"{path}Z\"/>"));
+    if !path.is_empty() {
+        svg.push(format_args!("<path class=\"band {class}\" d=\"{path}\"/>"));
+    }
 }
 
 /// What the steps count, where all curves agree.

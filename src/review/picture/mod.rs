@@ -65,8 +65,8 @@ pub struct Data<'a> {
     pub spread: Spread,
     /// The best run.
     pub best: Option<usize>,
-    /// Which end of the metric is the good one, where its name does not say.
-    pub direction: Option<Direction>,
+    /// The metric that counts, and which end of it is the good one.
+    pub counting: Option<(String, Direction)>,
     /// Parameters whose design is logarithmic.
     pub log: &'a HashSet<String>,
     /// The groups' colours.
@@ -86,10 +86,7 @@ impl Colours {
                     .summary(rows, metric)
                     .map(|summary| summary.mean)
             };
-            order.sort_by(|a, b| {
-                let (a, b) = (mean(a).unwrap_or(f64::NAN), mean(b).unwrap_or(f64::NAN));
-                direction.is_better(b, a).cmp(&direction.is_better(a, b))
-            });
+            order.sort_by(|a, b| direction.order(mean(a), mean(b)));
         }
         order.truncate(COLOURS);
         order.sort_unstable();
@@ -133,7 +130,7 @@ impl<'a> Data<'a> {
         };
         Data {
             best: best.and_then(|(metric, direction)| table::best(values(metric), direction)),
-            direction: best.map(|(_, direction)| direction),
+            counting: best.map(|(metric, direction)| (metric.to_string(), direction)),
             rows,
             keys,
             groups,
@@ -149,6 +146,12 @@ impl<'a> Data<'a> {
             label if label.is_empty() => "all runs".into(),
             label => shorten(&label, 80),
         }
+    }
+
+    /// Which end of `metric` is the good one, as far as it is known.
+    fn direction(&self, metric: &str) -> Option<Direction> {
+        let counting = self.counting.as_ref().filter(|(name, _)| name == metric);
+        counting.map_or_else(|| Direction::of(metric), |(_, direction)| Some(*direction))
     }
 
     fn is_log(&self, column: &Column) -> bool {

@@ -30,11 +30,13 @@ pub(super) fn draw(
     if parameters.len() < 2 || ranked.len() < 2 {
         return None;
     }
-    let direction = Direction::of(metric).unwrap_or(data.direction.unwrap_or(Direction::Min));
-    ranked.sort_by(|(_, a), (_, b)| match direction {
-        Direction::Min => a.total_cmp(b),
-        Direction::Max => b.total_cmp(a),
-    });
+    let direction = data.direction(metric);
+    let order = direction.unwrap_or(Direction::Min);
+    ranked.sort_by(|(_, a), (_, b)| order.order(Some(*a), Some(*b)));
+    let best = match direction {
+        Some(_) => "best",
+        None => "smallest",
+    };
     let columns: Vec<Column> = parameters
         .iter()
         .take(MOST_AXES - 1)
@@ -106,9 +108,9 @@ pub(super) fn draw(
     Some(Chart {
         title: format!("All parameters and {metric}"),
         description: format!(
-            "Each of {drawn} is a line through its parameters to its {metric}; the best fifth is drawn thickest."
+            "Each of {drawn} is a line through its parameters to its {metric}; the {best} fifth is drawn thickest."
         ),
-        numbers: numbers(&ranked, &columns),
+        numbers: numbers(&ranked, &columns, best),
         svg,
         has_groups: false,
     })
@@ -145,8 +147,8 @@ fn scale(data: &Data, ranked: &[(&Row, f64)], column: &Column) -> Scale {
     }
 }
 
-/// The ten best.
-fn numbers(ranked: &[(&Row, f64)], columns: &[Column]) -> Numbers {
+/// The first ten.
+fn numbers(ranked: &[(&Row, f64)], columns: &[Column], best: &str) -> Numbers {
     let cell = |row: &Row, column: &Column| match row.get(column) {
         Content::Nothing => String::new(),
         Content::Number(value) => show(value),
@@ -163,6 +165,6 @@ fn numbers(ranked: &[(&Row, f64)], columns: &[Column]) -> Numbers {
             .map(String::from)
             .collect(),
         rows: ranked.iter().take(10).map(row).collect(),
-        caption: "The ten best runs".into(),
+        caption: format!("The ten {best} runs"),
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn draw(
     }
     let values: Vec<f64> = points.iter().map(|(_, _, value, _)| *value).collect();
     let mut svg = Svg::new(width, height);
-    let log = Direction::of(metric) != Some(Direction::Max) && wants_log(&ends(&values));
+    let log = data.direction(metric) != Some(Direction::Max) && wants_log(&ends(&values));
     let y = Scale::of(values.iter().copied(), log).with_room(0.06);
     let frame = Frame::of(&svg, &y.ticks(5), 1);
     let y = y.between(frame.bottom, frame.top);

@@ -1,11 +1,11 @@
 //! CSV (RFC 4180), with every digit.
 
+use super::title;
 use crate::review::group::Group;
 use crate::review::row::{self, Column, Content, Field, Row};
 
 /// The runs: `run, state, experiment, server, commit, subject, sprint`, every parameter, every metric; or the columns
-/// that are asked for. A parameter that a metric or fact shares its name with is called `parameter.NAME`, such a
-/// metric `metric.NAME`.
+/// that are asked for.
 pub fn runs_to_csv(rows: &[Row], columns: Option<&[Column]>) -> String {
     let all = || {
         let fields = Field::ALL.into_iter().map(Column::Field);
@@ -16,19 +16,8 @@ pub fn runs_to_csv(rows: &[Row], columns: Option<&[Column]>) -> String {
             .collect()
     };
     let columns = columns.map_or_else(all, <[Column]>::to_vec);
-    let title = |column: &Column| {
-        let is_twice = columns
-            .iter()
-            .filter(|other| other.name() == column.name())
-            .count()
-            > 1;
-        match column {
-            Column::Parameter(name) if is_twice => format!("parameter.{name}"),
-            Column::Metric(name) if is_twice => format!("metric.{name}"),
-            _ => column.name().to_string(),
-        }
-    };
-    let mut lines = vec![columns.iter().map(title).collect()];
+    let titles = columns.iter().map(|column| title(column, &columns));
+    let mut lines = vec![titles.collect()];
     lines.extend(rows.iter().map(|row| {
         let cells = columns.iter().map(|column| match row.get(column) {
             Content::Nothing => String::new(),

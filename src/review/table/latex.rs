@@ -32,7 +32,7 @@ fn cell(cell: &Cell) -> String {
         Cell::Number(value) => format!("${}$", mathematics(&show(*value))),
         Cell::Spread { mean, spread, n } => {
             let text = match spread {
-                Some(spread) if !mean.is_nan() => {
+                Some(spread) if mean.is_finite() => {
                     let (mean, spread) = show_spread(*mean, *spread);
                     format!("${} \\pm {}$", mathematics(&mean), mathematics(&spread))
                 }
