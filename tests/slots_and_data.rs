@@ -318,7 +318,15 @@ fn data_is_downloaded_once_and_checked() {
     let sha256 = sha256(content);
     let (url, requests) = web(content);
     data_project(&lab, &url, &sha256);
+    let curl = "ulimit -f >~/limit; PATH=${PATH#\"$LAB_SHIM:\"}; exec curl \"$@\"";
+    server.shim("curl", &format!("#!/bin/sh\n{curl}\n"));
     lab.agile(&["push", "-u", "origin", "main"]).succeeds();
+    // One without end would leave some of the disk.
+    let limit = fs::read_to_string(server.home().join("limit")).expect("curl was called");
+    let limit: u64 = limit.trim().parse().expect("a limit in units of 512 bytes");
+    let free = server.sh("df -Pk . | awk 'NR == 2 { print $4 }'");
+    let free: u64 = free.stdout.trim().parse().expect("a number of KiB");
+    assert!(limit / 2 < free, "{limit} {free}");
     lab.agile(&["wait", "--timeout", "300"]).succeeds();
     lab.write("note.txt", "again");
     lab.commit("Again");

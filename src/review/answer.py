@@ -8,6 +8,7 @@ git-agile starts it on a server as `python3 -c PROGRAM MODE ARGUMENT...`, Python
 An OPTION is `--moving yes`, `--have STATE` or `--contents yes`. This file, list.py and send.py are one program. What it
 answers is described in src/review/wire.rs, which reads it: change both together.
 """
+import bisect
 import errno
 import hashlib
 import os

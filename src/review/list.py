@@ -175,8 +175,8 @@ class Listing:
         elif not never:
             self.collect()
         self.resolve()
-        self.add_log()
         self.files.sort()
+        self.add_log()
         names = hashlib.sha256()
         for at in range(0, len(self.files), 1000):
             names.update(b''.join([entry[:entry.index(b'\0') + 1] for entry in self.files[at:at + 1000]]))
@@ -266,8 +266,9 @@ class Listing:
 
     def add_log(self):
         def is_taken(name):
-            starts = name + b'/', name + b'\0'
-            return name in self.folders or any(entry.startswith(starts) for entry in self.files)
+            ends = bisect.bisect_left(self.files, name + b'\0'), bisect.bisect_left(self.files, name + b'/')
+            names = [self.files[at][:len(name) + 1] for at in ends if at < len(self.files)]
+            return name in self.folders or name + b'\0' in names or name + b'/' in names
 
         # Whoever finds the results knows the log by the longest of such names.
         name = b'log'
@@ -281,7 +282,7 @@ class Listing:
                 continue
             os.close(file)
             if not is_taken(name) and (not self.only or self.only(name)):
-                self.files.append(name + b'\0' + key(status))
+                bisect.insort(self.files, name + b'\0' + key(status))
                 self.sources[name] = source
 
 

@@ -104,7 +104,7 @@ fetch_data() {
 	progress "downloading ${1##*/}"
 	trouble="cannot download $1"
 	if ! download_data "$1"; then
-		if ! has_room; then
+		if ! has_room || is_too_large; then
 			# What cannot be completed must not take the room of the runs.
 			rm -f "$agile_file"
 			trouble="$trouble: no space on the server's disk"
@@ -143,9 +143,30 @@ fetch_data() {
 	rm -f "$agile_file.log"
 }
 
+# limit_size: a download takes at most nine tenths of what is free: one without end must not stop every run. `agile_most`, in
+# units of 512 bytes, as ulimit counts in sh.
+limit_size() {
+	agile_free=$(df -Pk "$base/data" 2>/dev/null | awk 'NR == 2 { print $4 }')
+	case $agile_free in
+	'' | *[!0-9]*) agile_most=unlimited ;;
+	*) agile_most=$((agile_free * 18 / 10 + $(size_of "$agile_file") / 512 + 1)) ;;
+	esac
+}
+
+size_of() { if [ -f "$1" ]; then wc -c <"$1"; else echo 0; fi; }
+
+is_too_large() {
+	[ "$agile_most" != unlimited ] && [ "$(size_of "$agile_file")" -ge $((agile_most * 512)) ]
+}
+
+# limited COMMAND...: without a core of what the limit ends.
+# shellcheck disable=SC3045 # every sh knows it
+limited() { (ulimit -c 0 && ulimit -f "$agile_most" && exec "$@"); }
+
 # download_data URL: by what is there. Data without a sum must not come over a line that anybody can write on, to which wget
 # may be led.
 download_data() {
+	limit_size
 	case $1 in https:*) agile_schemes='=https' ;; *) agile_schemes='=http,https' ;; esac
 	if command -v curl >/dev/null 2>&1; then
 		download_by_curl "$1" || {
@@ -154,9 +175,9 @@ download_data() {
 				rm -f "$agile_file" && download_by_curl "$1"
 		}
 	elif [ "$sum" != - ] && command -v wget >/dev/null 2>&1; then
-		wget -q -c --timeout=60 --tries=4 -O "$agile_file" -- "$1"
+		limited wget -q -c --timeout=60 --tries=4 -O "$agile_file" -- "$1"
 	elif find_any_python; then
-		"$agile_python" -c "$download" "$1" "$agile_file"
+		limited "$agile_python" -c "$download" "$1" "$agile_file"
 	else
 		trouble="there is neither curl nor python3 on the server"
 		return 1
@@ -165,7 +186,7 @@ download_data() {
 
 # download_by_curl URL: `agile_status` is what the server answered last. A server that is silent for a minute is given up.
 download_by_curl() {
-	agile_status=$(curl -q --proto "$agile_schemes" --proto-redir "$agile_schemes" --globoff -fsSL --retry 3 \
+	agile_status=$(limited curl -q --proto "$agile_schemes" --proto-redir "$agile_schemes" --globoff -fsSL --retry 3 \
 		--connect-timeout 30 --speed-limit 1 --speed-time 60 -w '%{http_code}' -C - -o "$agile_file" -- "$1")
 }
 
