@@ -632,6 +632,10 @@ fn a_folder_that_is_gone_is_said() {
     lab.agile(&["deploy", "--again"]).succeeds();
     fs::rename(server.home().join("agile"), &away).unwrap();
     lab.agile(&["stop", "--yes"])
+        .ends_with(5)
+        .explains("box: there is no ~/agile/proj", "is it mounted there?");
+    lab.agile(&["status"]).says("running");
+    lab.agile(&["stop", "--gone", "--yes"])
         .succeeds()
         .complains("stopped, for its folder is gone");
     server.open_gate();

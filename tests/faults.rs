@@ -837,3 +837,202 @@ fn a_lock_left_by_a_killed_command_is_nobodys() {
     assert!(!lock.exists());
     assert!(lab.git(&["fsck", "--strict"]).succeeds().stderr.is_empty());
 }
+
+/// A lab whose runs wait at the gate.
+fn at_the_gate(server_keys: &str, design: &str) -> (Lab, std::sync::Arc<Server>) {
+    let lab = Lab::new();
+    let server = lab.server("box");
+    let text = configuration(&["box"], design);
+    lab.project_with(&text.replace("host = ", &format!("{server_keys}host = ")));
+    lab.git(&["rm", "--quiet", "requirements.txt"]).succeeds();
+    lab.commit("Nothing to install");
+    lab.git(&["push", "--quiet", "-u", "origin", "main"])
+        .succeeds();
+    lab.agile(&["trust", "--all"]).succeeds();
+    server.close_gate();
+    (lab, server)
+}
+
+fn states(lab: &Lab) -> Vec<String> {
+    let word = |run: &Value| run["state"].as_str().expect("a word").to_owned();
+    runs(lab).iter().map(word).collect()
+}
+
+/// The answer is lost, and then the network: whether there is a run, nobody knows.
+#[test]
+fn what_nobody_knows_is_not_called_unlaunched() {
+    let (lab, server) = at_the_gate("", "grid = { lr = [0.1] }");
+    // The answer's end comes late.
+    server.shim(
+        "cksum",
+        "#!/bin/sh\nsleep 5\nPATH=${PATH#\"$LAB_SHIM:\"}\nexec cksum \"$@\"\n",
+    );
+    let client = lab.start_agile(&["deploy"]);
+    wait_until(60, "the launch", || server.launches() == 1);
+    client.signal(Signal::KILL);
+    client.finish();
+    server.remove_shim("cksum");
+    server.stop();
+    lab.kill_masters();
+    lab.agile(&["deploy"]).ends_with(4);
+    let status = lab.agile(&["status", "--all", "--json"]);
+    assert!(!status.stdout.contains("cannot connect"), "{status}");
+    server.start();
+    assert_eq!(states(&lab), ["running"]);
+    lab.agile(&["stop", "--yes"]).succeeds();
+    assert_eq!(
+        (states(&lab), server.launches()),
+        (vec!["stopped".to_owned()], 1)
+    );
+}
+
+/// Who said that a session did not start keeps it from starting after all; the same command starts one that does.
+#[test]
+fn a_session_that_comes_too_late_does_not_start() {
+    let (lab, server) = at_the_gate("launcher = \"nohup\"\n", "grid = { lr = [0.1] }");
+    server.shim(
+        "setsid",
+        "#!/bin/sh\nsleep 13\nPATH=${PATH#\"$LAB_SHIM:\"}\nexec setsid \"$@\"\n",
+    );
+    lab.agile(&["deploy"])
+        .ends_with(5)
+        .complains("the session did not start within 10 seconds");
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!(server.launches(), 0);
+    server.remove_shim("setsid");
+    lab.agile(&["deploy"]).succeeds().complains("1 run started");
+    assert_eq!(
+        (states(&lab), server.launches()),
+        (vec!["running".to_owned()], 1)
+    );
+    server.open_gate();
+}
+
+/// The step that fails for a later run says nothing against those before.
+#[test]
+fn a_later_failure_hides_no_launch() {
+    let (lab, server) = at_the_gate("", "grid = { lr = [0.1, 0.2] }");
+    let would = lab.agile(&["deploy", "--dry-run"]);
+    let would = would.succeeds().stdout.clone();
+    let ids: Vec<&str> = would
+        .split_whitespace()
+        .filter(|word| word.starts_with("train-"))
+        .collect();
+    server
+        .sh(&format!(
+            "mkdir -p agile/proj/runs && echo >agile/proj/runs/{}",
+            ids[1]
+        ))
+        .succeeds();
+    lab.agile(&["deploy"])
+        .ends_with(5)
+        .complains("1 run started")
+        .complains("cannot make the lock");
+    assert_eq!(states(&lab)[0], "running");
+    server.open_gate();
+}
+
+/// Changes the record of the only run as somebody may who shares records: by a command for sed.
+fn forge(lab: &Lab, edit: &str) -> Outcome {
+    const FORGE: &str = "name=$(git for-each-ref --format='%(refname)' refs/agile/runs) &&
+        run=$(git show $name:run.json | sed \"$1\" | git hash-object -w --stdin) &&
+        tree=$({ git ls-tree $name | grep -v run.json; printf '100644 blob %s\\trun.json\\n' $run; } | git mktree) &&
+        git update-ref $name $(git commit-tree -p $name -m forged $tree) && git show $name:run.json";
+    lab.run("sh", &["-c", FORGE, "sh", edit])
+}
+
+/// What a wrong clock has put into the future is not for ever the newest.
+#[test]
+fn a_run_of_the_future_is_not_the_newest() {
+    let (lab, server) = at_the_gate("", "grid = { lr = [0.1] }");
+    server.open_gate();
+    lab.agile(&["deploy"]).succeeds();
+    lab.agile(&["wait"]).succeeds();
+    forge(
+        &lab,
+        "s/\"asked\": *[0-9]*/\"asked\": 4000000000/; s/\"sprint\": *\"..../\"sprint\": \"2096/",
+    )
+    .succeeds()
+    .says("4000000000");
+    server.close_gate();
+    lab.commit_nothing("Later");
+    lab.agile(&["push"]).succeeds();
+    lab.agile(&["status"])
+        .says("running")
+        .never_says("succeeded");
+    lab.agile(&["wait", "--timeout", "1"]).ends_with(5);
+    server.open_gate();
+}
+
+/// A colleague's record says what a run is called and how it fared, and not what is executed.
+#[test]
+fn a_record_from_somebody_else_is_not_obeyed() {
+    let (lab, server) = at_the_gate("", "grid = { lr = [0.1] }");
+    server.stop();
+    lab.agile(&["deploy"]).ends_with(4);
+    let edit = "s/\"command\": *\"[^\"]*\"/\"command\": \"touch ~\\/taken\"/";
+    forge(&lab, edit).succeeds().says("touch ~/taken");
+    server.start();
+    server.open_gate();
+    lab.agile(&["deploy"]).succeeds();
+    lab.agile(&["wait"]).succeeds();
+    assert!(!server.home().join("taken").exists());
+    assert_eq!(server.launches(), 1);
+}
+
+/// Without room nothing can be started, and nothing is given up.
+#[test]
+fn without_room_those_who_wait_go_on_waiting() {
+    let (lab, server) = at_the_gate("slots = 1\n", "grid = { lr = [0.1, 0.2] }");
+    lab.agile(&["deploy"]).succeeds();
+    // As on a full disk, nothing can be written there.
+    server.sh("mkdir agile/proj/queue/slot-1.tmp").succeeds();
+    server.open_gate();
+    lab.agile(&["wait", "--timeout", "4"])
+        .ends_with(5)
+        .complains("1 of 2 runs had not ended");
+    assert_eq!(states(&lab), ["succeeded", "queued"]);
+    server.sh("rmdir agile/proj/queue/slot-1.tmp").succeeds();
+    lab.agile(&["status"]).succeeds();
+    lab.agile(&["wait"]).succeeds();
+    assert_eq!(server.launches(), 2);
+}
+
+/// However the path of a server is written, it is the same place.
+#[test]
+fn another_spelling_of_a_path_launches_nothing_anew() {
+    let (lab, server) = at_the_gate("", "grid = { lr = [0.1] }");
+    lab.agile(&["deploy"]).succeeds();
+    lab.write(
+        "agile.local.toml",
+        "[servers.box]\npath = \"agile//proj/\"\n",
+    );
+    lab.agile(&["deploy"])
+        .succeeds()
+        .complains("nothing new to start");
+    assert_eq!(server.launches(), 1);
+    // Another place is another launch, which is said.
+    lab.write("agile.local.toml", "[servers.box]\npath = \"~/other\"\n");
+    lab.agile(&["deploy"])
+        .succeeds()
+        .complains("1 run may still be going on where box was before")
+        .complains("1 run started");
+    server.open_gate();
+}
+
+/// A time limit is time that has passed, whatever the clock is set to.
+#[test]
+fn a_clock_that_is_set_ends_no_run() {
+    let (lab, server) = at_the_gate("", "grid = { lr = [0.1] }\nstop = { timeout = \"1h\" }");
+    server.shim(
+        "date",
+        "#!/bin/sh\nPATH=${PATH#\"$LAB_SHIM:\"}\ncase $1 in +%s) [ ! -e ~/jump ] || { echo $(($(date +%s) + 9000)); exit; } ;; esac\n\
+         exec date \"$@\"\n",
+    );
+    lab.agile(&["deploy"]).succeeds();
+    server.sh("touch jump && date +%s").succeeds();
+    std::thread::sleep(Duration::from_secs(8));
+    assert_eq!(states(&lab), ["running"]);
+    server.open_gate();
+    lab.agile(&["wait"]).succeeds();
+}

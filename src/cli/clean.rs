@@ -27,7 +27,7 @@ use crate::terminal::{Stream, Style, Table, clean, count};
 ///
 /// What is removed is shown first, with its size. A run that goes on or waits is never touched, and neither is one whose
 /// results have not come home or differ from what did. An environment or data set goes when no run that stays uses it.
-/// The runs' records stay. What an experiment's `results` does not name goes with its run.
+/// The runs' records stay; of a run that somebody else removed, they say so from then on. What an experiment's `results` does not name goes with its run.
 #[derive(Debug, Args)]
 pub struct CleanArgs {
     /// Only these servers
@@ -221,11 +221,22 @@ async fn plan(
     ))
 }
 
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// It goes on, or waits.
+    Going,
+    /// It has ended, or this is no run.
+    Over,
+    /// It has never begun, and will not.
+    NeverBegun,
+}
+
 /// What a server says that it has.
 #[derive(Debug, Default)]
 struct Found {
-    /// Thing, bytes, whether it is old enough, whether it is over.
-    items: Vec<(String, u64, bool, bool)>,
+    /// Thing, bytes, whether it is old enough, and how far a run has come.
+    items: Vec<(String, u64, bool, Way)>,
     /// Whether the folder of runs is there: without it, its disk may not be mounted.
     has_runs: bool,
     /// What each run stands on.
@@ -242,7 +253,11 @@ impl Found {
                     thing.to_string(),
                     size.parse::<u64>().unwrap_or(0).saturating_mul(1024),
                     *age == "old",
-                    *over == "over",
+                    match *over {
+                        "over" => Way::Over,
+                        "never" => Way::NeverBegun,
+                        _ => Way::Going,
+                    },
                 )),
                 ["runs"] => found.has_runs = true,
                 ["uses", run, things] => {
@@ -259,7 +274,7 @@ impl Found {
         let name = format!("runs/{}", record.run.id);
         self.items
             .iter()
-            .any(|(thing, _, _, is_over)| *thing == name && *is_over)
+            .any(|(thing, _, _, way)| *thing == name && *way != Way::Going)
     }
 
     /// Whether a run that had ended was removed by somebody.
@@ -289,7 +304,7 @@ fn decide(
         keep: Vec::new(),
     };
     let mut used: BTreeSet<&str> = BTreeSet::new();
-    for (thing, bytes, is_old, is_over) in &found.items {
+    for (thing, bytes, is_old, way) in &found.items {
         let mut put = |goes: bool, why: &'static str, is_lost: bool| {
             let thing = Thing {
                 thing: thing.clone(),
@@ -309,10 +324,10 @@ fn decide(
                 let record = records.iter().find(|record| record.run.id.as_str() == name);
                 match record {
                     None => put(false, "not known here", false),
-                    _ if !is_over => put(false, "goes on, or waits", false),
+                    _ if *way == Way::Going => put(false, "goes on, or waits", false),
                     _ if !args.runs && !is_all => put(false, "not asked for", false),
                     _ if !is_old => put(false, "not old enough", false),
-                    Some(record) if record.known.is_unlaunched() => {
+                    Some(record) if record.known.is_unlaunched() && *way == Way::NeverBegun => {
                         put(true, "never launched", false)
                     }
                     _ if is_home.contains(name) => put(true, "fetched", false),
@@ -341,7 +356,12 @@ fn decide(
             );
         }
     }
-    if args.runs || is_all {
+    // Where there is no run at all, their disk may not be mounted.
+    let has_some = found
+        .items
+        .iter()
+        .any(|(thing, ..)| thing.starts_with("runs/"));
+    if (args.runs || is_all) && args.older_than.is_none() && (has_some || args.force) {
         let gone = records.iter().filter(|record| found.is_gone(record));
         plan.remove.extend(gone.map(|record| Thing {
             thing: format!("runs/{}", record.run.id),

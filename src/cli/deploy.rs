@@ -1,5 +1,7 @@
 //! `git agile deploy`, and the deployment that a push sets off.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use futures_util::{StreamExt, stream};
 use git2::Oid;
@@ -27,6 +29,7 @@ use crate::development::repository::Repository;
 use crate::error::{Error, Result};
 use crate::model::config::{Server, Source};
 use crate::model::names::ParamName;
+use crate::model::names::RunId;
 use crate::model::run::{Known, RunState};
 use crate::model::value::Value;
 use crate::terminal::{Stream, Style, clean, count};
@@ -172,13 +175,18 @@ pub fn execute(
             Err(error) => failures.push(error),
         }
     }
+    // Of which an earlier try has left open whether they were launched.
+    let mut open = BTreeSet::new();
     for share in &contacted {
         for run in &share.asked {
             match records::find(repository, &run.id)? {
                 None => drop(records::create(repository, run)?),
-                Some(_) => drop(records::update(repository, &run.id, &[], |known| {
-                    known.unlaunched(None)
-                })?),
+                Some(record) => {
+                    if !record.known.is_unlaunched() {
+                        open.insert(run.id.clone());
+                    }
+                    records::update(repository, &run.id, &[], |known| known.unlaunched(None))?;
+                }
             }
         }
     }
@@ -215,7 +223,7 @@ pub fn execute(
     })?;
     for (share, result) in results {
         match result {
-            Ok(report) => failures.extend(take_in(ctx, repository, share, report)?),
+            Ok(report) => failures.extend(take_in(ctx, repository, share, &open, report)?),
             Err(error) => failures.push(error),
         }
     }
@@ -329,11 +337,13 @@ async fn connect(
     })
 }
 
-/// Records what a server said, tells the person, and gives what went wrong.
+/// Records what a server said, tells the person, and gives what went wrong. That one of the runs in `open` was not launched
+/// is certain only where the server says so of it.
 fn take_in(
     ctx: &Context,
     repository: &Repository,
     share: &Share,
+    open: &BTreeSet<RunId>,
     report: Report,
 ) -> Result<Vec<Error>> {
     let server = &share.server;
@@ -343,7 +353,8 @@ fn take_in(
     let mut failed = Vec::new();
     for (run, (id, outcome)) in share.asked.iter().zip(report.runs) {
         let why = match (&outcome, &report.failure) {
-            (Outcome::Failed(error), _) | (Outcome::Unknown, Some(error)) => Some(error),
+            (Outcome::Failed(error), _) => Some(error),
+            (Outcome::Unknown, Some(error)) if !open.contains(&id) => Some(error),
             _ => None,
         };
         if let Some(error) = why {
@@ -408,6 +419,16 @@ fn take_in(
                 "sha256 = \"{sum}\" in [data.{name}] makes every server check it"
             )));
         }
+    }
+    if let Some(host) = &report.shared_with {
+        let (name, path) = (&server.name, &server.path);
+        ctx.output.warn(&format!(
+            "{name}: its folder is used from {} too, and the runs of both wait for the same slots; either may start them",
+            clean(host)
+        ));
+        ctx.output.hint(&format!(
+            "path = \"{path}-{name}\" in [servers.{name}] keeps them apart"
+        ));
     }
     if let Some(person) = &report.ends_sessions_of {
         ctx.output

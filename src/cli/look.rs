@@ -173,7 +173,7 @@ fn missing(
         first.run.id
     );
     Some(Error::step(said).hint(format!(
-        "is {path} mounted on {name}? If it was removed, `git agile stop` records the end"
+        "is {path} mounted on {name}? If it was removed, `git agile stop --gone` records the end"
     )))
 }
 

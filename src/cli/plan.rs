@@ -87,7 +87,7 @@ pub fn plan(
             .collect();
     let occasion = occasion(repository, request.commit, &known)?;
     let mut shares: Vec<Share> = Vec::new();
-    let mut told = BTreeSet::new();
+    let (mut told, mut moved) = (BTreeSet::new(), Vec::new());
     for experiment in experiments {
         for server in servers_of(config, experiment, request)? {
             let index = match shares
@@ -120,10 +120,27 @@ pub fn plan(
             for run in runs {
                 match which_attempt(&known, run, request.again) {
                     Attempt::Ask(run) => shares[index].asked.push(*run),
+                    Attempt::Moved(run, elsewhere) => {
+                        shares[index].asked.push(*run);
+                        moved.push(*elsewhere);
+                    }
                     Attempt::Ended(record) => shares[index].ended.push(*record),
                 }
             }
         }
+    }
+    if let Some(first) = moved.first() {
+        let (place, id) = (&first.run.server, &first.run.id);
+        let name = &place.name;
+        ctx.output.warn(&format!(
+            "{} may still be going on where {name} was before ({} in {}), and {} launched here as well",
+            count(moved.len(), "run"),
+            place.host,
+            place.path,
+            if moved.len() == 1 { "is" } else { "are" }
+        ));
+        ctx.output
+            .hint(&format!("git agile stop {id} ends it there"));
     }
     Ok(shares)
 }
@@ -144,12 +161,14 @@ fn warn_repeated(ctx: &Context, experiment: &Experiment, runs: usize) {
 
 enum Attempt {
     Ask(Box<Run>),
+    /// One more, as the server has moved; the other may still be going on.
+    Moved(Box<Run>, Box<Record>),
     Ended(Box<Record>),
 }
 
 /// The attempt of `first` that is meant: the newest that there is at its place, or one more when there is none, since the
 /// server has moved, or with `again`. One that no server has confirmed comes first, so that `--again` can be repeated when
-/// the connection was lost.
+/// the connection was lost. What is launched is what the commit says: a record may come from somebody else.
 fn which_attempt(known: &BTreeMap<RunId, Record>, first: Run, again: bool) -> Attempt {
     let attempts: Vec<&Record> = (1..)
         .map_while(|attempt| match attempt {
@@ -160,21 +179,39 @@ fn which_attempt(known: &BTreeMap<RunId, Record>, first: Run, again: bool) -> At
     let newest = attempts
         .iter()
         .rev()
-        .find(|record| record.run.server == first.server);
+        .find(|record| record.run.server.is_same(&first.server));
     match newest.filter(|record| !again || record.known.state == RunState::Asked) {
         Some(record) if record.known.state.is_end() => Attempt::Ended(Box::new((*record).clone())),
-        Some(record) => Attempt::Ask(Box::new(record.run.clone())),
+        Some(record) => {
+            let known = record.run.clone();
+            Attempt::Ask(Box::new(Run {
+                id: known.id,
+                attempt: known.attempt,
+                reproduces: known.reproduces,
+                sprint: known.sprint,
+                asked: known.asked,
+                ..first
+            }))
+        }
         None if attempts.is_empty() => Attempt::Ask(Box::new(first)),
         None => {
             let attempt = u32::try_from(attempts.len())
                 .unwrap_or(u32::MAX)
                 .saturating_add(1);
             let id = attempt_id(&first.id, attempt);
-            Attempt::Ask(Box::new(Run {
+            let run = Box::new(Run {
                 id,
                 attempt,
                 ..first
-            }))
+            });
+            let elsewhere = attempts
+                .iter()
+                .rev()
+                .find(|record| record.known.is_open() && !record.run.server.is_same(&run.server));
+            match elsewhere {
+                Some(record) => Attempt::Moved(run, Box::new((*record).clone())),
+                None => Attempt::Ask(run),
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::look::now;
 use super::{Context, fetch};
 use crate::development::records::{self, Record};
 use crate::development::repository::Repository;
@@ -58,7 +59,13 @@ impl Selection {
             return Ok(chosen);
         }
         if self.is_default() {
-            return Ok(all.split_off(newest_push(&all)));
+            let mut newest = all.split_off(newest_push(&all));
+            let sprint = newest.first().map(|record| record.run.sprint.clone());
+            newest.retain(|record| {
+                let run = &record.run;
+                Some(&run.sprint) == sprint.as_ref() || run.reproduces.is_some()
+            });
+            return Ok(newest);
         }
         for (noun, name, of) in self.filters() {
             if all.iter().any(|record| of(record, name)) {
@@ -98,9 +105,18 @@ type Filter = fn(&Record, &str) -> bool;
 /// Where the newest push begins in `all`, the newest last: a run that reproduces another was not pushed.
 fn newest_push(all: &[Record]) -> usize {
     let pushed = |record: &&Record| record.run.reproduces.is_none();
-    let newest = all.iter().rfind(pushed).or(all.last());
+    let newest = newest(all.iter().filter(pushed)).or(all.last());
     let is_of_it = |record: &Record| newest.is_some_and(|it| it.run.sprint == record.run.sprint);
     all.iter().position(is_of_it).unwrap_or_default()
+}
+
+/// The newest of `all`, the newest last. One that a wrong clock has put into the future is not, unless all are.
+fn newest<'a>(all: impl DoubleEndedIterator<Item = &'a Record> + Clone) -> Option<&'a Record> {
+    const JITTER: i64 = 300;
+    let latest = now() + JITTER;
+    let mut past = all.clone().rev();
+    past.find(|record| record.run.asked <= latest)
+        .or(all.last())
 }
 
 fn did_you_mean(near: Option<&str>) -> String {
@@ -150,7 +166,7 @@ fn is_here(repository: &Repository, record: &Record) -> bool {
 /// # Errors
 /// As [`Selection::records`].
 pub fn one<'a>(all: &'a [Record], name: &str) -> Result<&'a Record> {
-    let Some(newest) = all.last() else {
+    let Some(newest) = newest(all.iter()) else {
         return Err(Error::usage("there are no runs yet").hint("git agile push"));
     };
     if name == "@" {

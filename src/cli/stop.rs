@@ -30,8 +30,8 @@ pub struct StopArgs {
     /// Seconds between TERM and KILL
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     grace: u32,
-    /// Take for stopped what runs on a machine that is no more, or has another name now. A run that goes on there after all
-    /// is not ended
+    /// Take for stopped what runs on a machine, or lies in a folder, that is no more or has another name now. A run that goes
+    /// on there after all is not ended
     #[arg(long)]
     gone: bool,
 }
@@ -100,6 +100,16 @@ pub fn run(args: StopArgs, ctx: &Context) -> Result<()> {
             Ok(answer) => {
                 failures.extend(slurm::unseen(&server, &answer));
                 let seen = sightings(&answer, Some(now()));
+                // A disk that is not mounted says nothing of its runs.
+                if answer.iter().any(|line| line[0] == "nothing") && !args.gone {
+                    let (name, path) = (&server.name, &server.path);
+                    let said = format!("{name}: there is no {path}");
+                    failures.push(Error::step(said).hint(format!(
+                        "is it mounted there? If it was removed: git agile stop --gone {}",
+                        runs[0]
+                    )));
+                    continue;
+                }
                 for id in &runs {
                     failures.extend(take_in(ctx, &repository, id, seen.get(id))?);
                 }

@@ -253,6 +253,8 @@ pub struct Report {
     pub doubts: Vec<Error>,
     /// Whom the server lets nothing outlive that they have started, once they log out.
     pub ends_sessions_of: Option<String>,
+    /// Another machine from which runs were put into the same queue.
+    pub shared_with: Option<String>,
 }
 
 impl Report {
@@ -269,6 +271,7 @@ impl Report {
             unchecked: Vec::new(),
             doubts: Vec::new(),
             ends_sessions_of: None,
+            shared_with: None,
         }
     }
 }
@@ -329,6 +332,7 @@ pub fn report(server: &Server, origin: &Origin, asked: &[RunId], answer: &Answer
             .collect(),
         has_built: lines("environment").any(|line| line.get(2).is_some_and(|word| word == "built")),
         ends_sessions_of: lines("ends-sessions").find_map(|line| line.get(1)).cloned(),
+        shared_with: lines("shared").find_map(|line| line.get(1)).cloned(),
     }
 }
 

@@ -525,7 +525,7 @@ fn is_private(dir: &Path) -> bool {
 }
 
 /// Holds the lock at `path` until the file is closed; says so when another command has it for long, as it may be asking
-/// for a password.
+/// for a password. Whoever asks nobody gives up after a while.
 async fn hold(server: &ServerName, path: &Path, asking: Asking<'_>) -> Result<fs::File> {
     let named = || format!("cannot lock {}", path.display());
     let file = fs::File::create(path).or_step(named)?;
@@ -539,14 +539,21 @@ async fn hold(server: &ServerName, path: &Path, asking: Asking<'_>) -> Result<fs
             }
             Err(error) => return Err(Error::step(named()).cause(error)),
         }
-        if let Asking::OnTerminal(output) = asking
-            && !said
-            && begun.elapsed() > WAIT_IN_SILENCE
-        {
-            said = true;
-            output.say(&format!(
-                "{server}: waiting for another command that is connecting"
-            ));
+        match asking {
+            Asking::OnTerminal(output) if !said && begun.elapsed() > WAIT_IN_SILENCE => {
+                said = true;
+                output.say(&format!(
+                    "{server}: waiting for another command that is connecting"
+                ));
+            }
+            Asking::Never if begun.elapsed() > OPEN_LIMIT => {
+                let said =
+                    format!("{server}: another command is connecting, and does not come to an end");
+                return Err(
+                    Error::unreachable(said).hint("answer what it asks in its terminal, or end it")
+                );
+            }
+            _ => {}
         }
     }
 }

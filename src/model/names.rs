@@ -235,6 +235,17 @@ name!(
     RemotePath, "server path", check_remote_path
 );
 
+impl RemotePath {
+    /// The names on the way, from the root or from the home folder.
+    pub fn parts(&self) -> impl Iterator<Item = &str> {
+        let text = self.as_str();
+        let root = text.starts_with('/').then_some("/");
+        let names = text.strip_prefix("~/").unwrap_or(text).split('/');
+        let names = names.filter(|name| !matches!(*name, "" | "."));
+        root.into_iter().chain(names)
+    }
+}
+
 /// The characters that some login shell expands even between single quotes are refused, since `attach` and
 /// `ssh` pass the path through the login shell.
 fn check_remote_path(text: &str) -> Option<&'static str> {
@@ -245,6 +256,8 @@ fn check_remote_path(text: &str) -> Option<&'static str> {
         .any(|c| c.is_control() || "'\"\\$`!*?[]{}<>|&;()#".contains(c))
     {
         Some("it holds a control character or one that a shell expands")
+    } else if text.contains(':') {
+        Some("it holds a `:`, which stands between the folders of PATH")
     } else if text.starts_with('-') || (text.starts_with('~') && !text.starts_with("~/")) {
         Some("it must be absolute, or begin with `~/` or a folder name")
     } else if text.split('/').any(|part| part == "..") || matches!(text, "/" | "~/" | ".") {

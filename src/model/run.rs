@@ -117,6 +117,13 @@ pub struct Place {
     pub path: RemotePath,
 }
 
+impl Place {
+    /// Whether both are the same folder of the same host, however its path is written.
+    pub fn is_same(&self, other: &Place) -> bool {
+        self.host == other.host && self.path.parts().eq(other.path.parts())
+    }
+}
+
 /// What an environment is made from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EnvironmentKey {

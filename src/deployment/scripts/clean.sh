@@ -3,7 +3,7 @@
 # mark.sh.
 
 # agile_clean PATH list DAYS, or agile_clean PATH remove THING...: a THING is runs/ID, envs/NAME, data/SHA256 or left/NAME.
-# With a folder of runs there is a line `runs`. The list has a line `item THING KIB old|young over|going FACTS...` for each, and `uses ID THING...` for each run.
+# With a folder of runs there is a line `runs`. The list has a line `item THING KIB old|young over|never|going FACTS...` for each, and `uses ID THING...` for each run.
 agile_clean() {
 	enter_base "$1" || {
 		answer_line nothing
@@ -33,7 +33,13 @@ list_all() {
 		[ -d "$agile_path" ] || continue
 		agile_id=${agile_path#runs/}
 		run_facts "$agile_id"
-		if has_ended "$agile_id"; then agile_over=over; else agile_over=going; fi
+		if ! has_ended "$agile_id"; then
+			agile_over=going
+		elif [ -d "$agile_path/started" ]; then
+			agile_over=over
+		else
+			agile_over=never
+		fi
 		list_one "$agile_path" "$agile_path" "$agile_over" "$facts"
 		answer_line uses "$agile_id" "$(uses_of "$agile_path" | sort -u | tr '\n' ' ')"
 	done
@@ -49,7 +55,7 @@ list_all() {
 	done
 }
 
-# list_one PATH THING over|going FACTS
+# list_one PATH THING over|never|going FACTS
 list_one() {
 	agile_size=$(printf '%s\n' "$agile_sizes" | awk -F "$tab" -v path="$1" '$2 == path { print $1; exit }')
 	agile_file=$1

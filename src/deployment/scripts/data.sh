@@ -159,9 +159,14 @@ is_too_large() {
 	[ "$agile_most" != unlimited ] && [ "$(size_of "$agile_file")" -ge $((agile_most * 512)) ]
 }
 
-# limited COMMAND...: without a core of what the limit ends.
+# bounded COMMAND...: without a core of what the limit ends. The account may have a lower one.
 # shellcheck disable=SC3045 # every sh knows it
-limited() { (ulimit -c 0 && ulimit -f "$agile_most" && exec "$@"); }
+bounded() {
+	(
+		{ ulimit -c 0 && ulimit -f "$agile_most"; } 2>/dev/null
+		exec "$@"
+	)
+}
 
 # download_data URL: by what is there. Data without a sum must not come over a line that anybody can write on, to which wget
 # may be led.
@@ -175,9 +180,9 @@ download_data() {
 				rm -f "$agile_file" && download_by_curl "$1"
 		}
 	elif [ "$sum" != - ] && command -v wget >/dev/null 2>&1; then
-		limited wget -q -c --timeout=60 --tries=4 -O "$agile_file" -- "$1"
+		bounded wget -q -c --timeout=60 --tries=4 -O "$agile_file" -- "$1"
 	elif find_any_python; then
-		limited "$agile_python" -c "$download" "$1" "$agile_file"
+		bounded "$agile_python" -c "$download" "$1" "$agile_file"
 	else
 		trouble="there is neither curl nor python3 on the server"
 		return 1
@@ -186,7 +191,7 @@ download_data() {
 
 # download_by_curl URL: `agile_status` is what the server answered last. A server that is silent for a minute is given up.
 download_by_curl() {
-	agile_status=$(limited curl -q --proto "$agile_schemes" --proto-redir "$agile_schemes" --globoff -fsSL --retry 3 \
+	agile_status=$(bounded curl -q --proto "$agile_schemes" --proto-redir "$agile_schemes" --globoff -fsSL --retry 3 \
 		--connect-timeout 30 --speed-limit 1 --speed-time 60 -w '%{http_code}' -C - -o "$agile_file" -- "$1")
 }
 

@@ -55,9 +55,10 @@ agile_deploy() {
 	esac
 	identify
 	deploying
-	configure_queue
-	fetched=
 	launched=
+	configure_queue
+	note_host
+	fetched=
 	prepared=
 	while [ "$runs" -gt 0 ]; do
 		deploy_run "$@"
@@ -70,12 +71,10 @@ agile_deploy() {
 	# shellcheck disable=SC2086 # ids, to be words
 	[ -z "$prepared" ] || submit_runs $prepared
 	dispatch
-	deadline=
-	for id in $launched; do
-		answer_launch "$id"
-	done
+	agile_launched=$launched
+	answer_launched
 	answer_unseen
-	case $launched,$launcher in
+	case $agile_launched,$launcher in
 	,* | *,slurm) ;;
 	*) ! ends_sessions || answer_line ends-sessions "$person" ;;
 	esac
@@ -100,6 +99,7 @@ blame() {
 deploy_run() {
 	id=$1
 	run=$base/runs/$id
+	forgive "$run"
 	if [ -d "$run/started" ]; then
 		answer_run "$id" exists
 		return
@@ -150,7 +150,18 @@ deploy_job() {
 	fi
 }
 
-# answer_launch ID: whether the run that was launched, or put into the queue, has started.
+# answer_launched: what became of the runs that were launched, also when a later one has failed.
+answer_launched() {
+	IFS=" $tab$newline"
+	set +f
+	agile_ids=$launched launched='' deadline=''
+	for id in $agile_ids; do
+		answer_launch "$id"
+	done
+}
+
+# answer_launch ID: whether the run that was launched, or put into the queue, has started. One that has not is claimed, so
+# that it never does; where that cannot be, nothing is said of it, for nobody knows.
 answer_launch() {
 	run=$base/runs/$1
 	if in_queue "$1"; then
@@ -158,7 +169,11 @@ answer_launch() {
 	# One that was given up in its turn has been waited for.
 	elif { [ -s "$run/process" ] || [ ! -s "$run/exit" ]; } && await_start "$run"; then
 		answer_run "$1" started
-	else
+	elif give_up; then
+		if [ -s "$run/process" ] || [ ! -s "$run/exit" ]; then
+			answer_run "$1" started
+			return
+		fi
 		blame launch
 		answer_line failed "$1" "$step" "the session did not start within 10 seconds"
 		answer_tail "$(tail -n 15 "$run/launch.log" 2>/dev/null)"

@@ -22,7 +22,7 @@ build_environment() {
 		progress "building the environment ($manager)"
 		rm -rf "$env"
 		mkdir "$env" && declare_files && (build) >"$env/build.log" 2>&1 </dev/null &&
-			put "$env/ok" "$version" "$(now)" || give_up_environment
+			{ sync -f "$env" 2>/dev/null || true; } && put "$env/ok" "$version" "$(now)" || give_up_environment
 		answer_line environment "$name" built
 	fi
 	unlock "$base/locks/env-$name"

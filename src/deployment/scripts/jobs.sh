@@ -73,7 +73,14 @@ grid_of() {
 # submit_job ID...: one job for these runs.
 submit_job() {
 	job_name=$1
-	job=$base/queue/slurm/$1
+	job=$base/queue/slurm/$job_name
+	# Tasks of another job may still need what lies there, where its first run was removed and has come again.
+	agile_try=1
+	while [ -e "$job/asked" ]; do
+		agile_try=$((agile_try + 1))
+		job_name=$1.$agile_try
+		job=$base/queue/slurm/$job_name
+	done
 	if make_job "$@"; then
 		send_job
 	else
@@ -267,9 +274,9 @@ stop_jobs() {
 		cancelled=
 		return
 	fi
-	deadline=$(($(now) + grace + 40))
+	deadline=$(($(steady) + grace + 40))
 	pause=1
-	until pictured='' && tasks_are_over || [ "$pictured" = no ] || [ "$(now)" -ge "$deadline" ]; do
+	until pictured='' && tasks_are_over || [ "$pictured" = no ] || [ "$(steady)" -ge "$deadline" ]; do
 		sleep "$pause"
 		[ "$pause" -ge 8 ] || pause=$((pause * 2))
 	done

@@ -50,8 +50,8 @@ await_start() {
 		agile_naps=$((agile_naps + 1))
 		# Most have started before a clock is looked at.
 		if [ $((agile_naps % 10)) -eq 0 ]; then
-			: "${deadline:=$(($(now) + 10))}"
-			[ "$(now)" -le "$deadline" ] || return 1
+			: "${deadline:=$(($(steady) + 10))}"
+			[ "$(steady)" -le "$deadline" ] || return 1
 		fi
 		nap
 	done

@@ -102,6 +102,7 @@ begin_raw() {
 # fail WHAT TEXT: the step WHAT failed; the answer says so, and the script is over.
 fail() {
 	[ -z "${own_mark-}" ] || rm -f "$own_mark"
+	[ -z "${launched-}" ] || answer_launched
 	answer_line error "$1" "$2"
 	agile_reply
 	exit 5
@@ -129,6 +130,16 @@ enter_base() {
 }
 
 now() { date +%s; }
+
+# steady: seconds that go on evenly whatever is done to the clock, where the kernel counts them.
+steady() {
+	if [ -r /proc/uptime ]; then
+		read -r agile_uptime agile_rest </proc/uptime
+		echo "${agile_uptime%.*}"
+	else
+		now
+	fi
+}
 
 # publish FILE: standard input becomes FILE at once or not at all. Whoever publishes a file is the only one who does, by
 # a lock or a claim, so the temporary name is always the same: what a killed script left is written over.
@@ -203,14 +214,15 @@ identify() {
 # with `try`, fails instead.
 lock() {
 	agile_lock=$1
+	# Two machines that share the folder may have scripts of the same number.
+	agile_new=$1.new.$here.$$
 	if [ ! -d "$agile_lock" ]; then
 		{
-			mkdir -p "$agile_lock.new.$$" && true >"$agile_lock.new.$$/$me" &&
-				mv "$agile_lock.new.$$" "$agile_lock"
+			mkdir -p "$agile_new" && true >"$agile_new/$me" && mv "$agile_new" "$agile_lock"
 		} 2>/dev/null
 		# Another script was faster: mv put ours inside its folder.
-		if [ -d "$agile_lock/${agile_lock##*/}.new.$$" ] || [ -d "$agile_lock.new.$$" ]; then
-			rm -rf "$agile_lock/${agile_lock##*/}.new.$$" "$agile_lock.new.$$"
+		if [ -d "$agile_lock/${agile_new##*/}" ] || [ -d "$agile_new" ]; then
+			rm -rf "${agile_lock:?}/${agile_new##*/}" "$agile_new"
 		fi
 		[ -d "$agile_lock" ] || fail disk "cannot make the lock $agile_lock: no space, or no permission"
 	fi

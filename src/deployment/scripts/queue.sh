@@ -11,19 +11,34 @@
 configure_queue() {
 	# Slurm has a queue of its own; what waits in this one goes on as it was meant.
 	[ "$launcher" != slurm ] || return 0
-	if [ -n "$settings" ]; then
-		has_slots || take_up_runs
-		put queue/settings "$settings" || fail disk "cannot write in $base/queue"
-	elif [ -e queue/settings ]; then
-		printf 'launcher %s\nslots 9999\n' "$launcher" | publish queue/settings
+	agile_settings=$settings
+	if [ -z "$settings" ]; then
+		[ -e queue/settings ] || return 0
+		agile_settings="launcher $launcher${newline}slots 9999"
 	fi
+	[ "$(cat queue/settings 2>/dev/null)" != "$(printf '%s\n' "$agile_settings")" ] || return 0
+	lock "$base/locks/queue"
+	[ -z "$settings" ] || has_slots || take_up_runs
+	put queue/settings "$agile_settings"
+	agile_status=$?
+	unlock "$base/locks/queue"
+	[ "$agile_status" -eq 0 ] || fail disk "cannot write in $base/queue"
+}
+
+# note_host: the machine that runs wait for. Another one that shares the folder shares its slots too, which is said.
+note_host() {
+	[ -n "$settings" ] || return 0
+	agile_host=
+	{ read -r agile_host <queue/host; } 2>/dev/null
+	[ "$agile_host" != "$here" ] || return 0
+	put queue/host "$here"
+	[ -z "$agile_host" ] || answer_line shared "$agile_host"
 }
 
 has_slots() { [ -s queue/settings ] && ! grep -qx 'slots 9999' queue/settings; }
 
 # take_up_runs: what goes on already, without a slot, has one from now on.
 take_up_runs() {
-	lock "$base/locks/queue"
 	slot=0
 	for agile_started in runs/*/started; do
 		[ -d "$agile_started" ] && [ ! -s "${agile_started%/started}/exit" ] || continue
@@ -38,7 +53,6 @@ take_up_runs() {
 		done
 		put "queue/slot-$slot" "$agile_going"
 	done
-	unlock "$base/locks/queue"
 }
 
 # enqueue ID: the run waits for a slot, if it does not already.
@@ -98,7 +112,9 @@ dispatch() {
 			continue
 		fi
 		find_slot || break
-		start_in_slot || give_up
+		# On a full disk, those that wait go on waiting.
+		take_slot || break
+		{ launch && await_start "$run"; } || give_up || break
 		taken=$((taken + 1))
 		rm -f "$agile_waiting"
 	done
@@ -124,18 +140,35 @@ slot_is_free() {
 	esac
 }
 
-start_in_slot() {
+take_slot() {
 	agile_gpus=
 	while read -r agile_key agile_value agile_rest; do
 		[ "$agile_key $agile_value" != "gpus $slot" ] || agile_gpus=$agile_rest
 	done <"$base/queue/settings"
 	deadline=
-	put "$base/queue/slot-$slot" "$id" && put "$run/slot" "$slot" "$agile_gpus" && launch && await_start "$run"
+	put "$base/queue/slot-$slot" "$id" && put "$run/slot" "$slot" "$agile_gpus"
 }
 
-# give_up: a run that does not begin must not hold up the others. Claiming it keeps it from beginning later after all.
+# give_up: a run that does not begin must not hold up the others. Claiming it keeps it from beginning later after all. Fails
+# where that cannot be written.
 give_up() {
-	mkdir "$run/started" 2>/dev/null || return 0
+	{ printf '%4096s' . >"$run/new.probe"; } 2>/dev/null
+	agile_status=$?
+	rm -f "$run/new.probe"
+	[ "$agile_status" -eq 0 ] || return 1
+	mkdir "$run/started" 2>/dev/null || {
+		[ -d "$run/started" ]
+		return
+	}
 	echo "git-agile: the session did not start within 10 seconds" >>"$run/log"
-	put "$run/state" failed "$(now)" && put "$run/exit" 97
+	put "$run/state" failed "$(now)" && put "$run/exit" 97 && return 0
+	rm -f "$run/state"
+	rmdir "$run/started"
+	return 1
+}
+
+# forgive RUN: one that was given up before it began may be tried once more.
+forgive() {
+	[ -d "$1/started" ] && [ -s "$1/exit" ] && [ ! -e "$1/process" ] && [ ! -e "$1/stop" ] || return 0
+	rm -f "$1/exit" "$1/state" && rmdir "$1/started"
 }

@@ -88,7 +88,7 @@ run_all() {
 	done
 	await_machine
 	resources | publish "$run/resources"
-	rm -f "$run/times" "$run/peak" "$run/rule.log"
+	rm -f "$run/times" "$run/peak" "$run/rule.log" "$run/log.new"
 	rmdir "$run/watching" 2>/dev/null
 	if [ -d "$run/stop" ]; then
 		finish stopped "$code"
@@ -125,20 +125,20 @@ keep_watch() {
 	limit='' rule=''
 	[ ! -s "$run/limit" ] || { read -r limit && IFS= read -r rule; } <"$run/limit"
 	# The time is the program's own: over before it begins, it would find nobody to end. One that nobody sees has a minute more.
-	[ -z "$limit" ] || over=$(($(now) + limit + 60))
+	[ -z "$limit" ] || over=$(($(steady) + limit + 60))
 	[ -z "$rule" ] || watch_metric
 	short=1
 	! sleep 0.01 2>/dev/null || short=0.2
 	while :; do
 		if [ -z "$agile_program" ]; then
 			read_process "$run/program"
-			[ -z "$agile_program" ] || [ -z "$limit" ] || over=$(($(now) + limit))
+			[ -z "$agile_program" ] || [ -z "$limit" ] || over=$(($(steady) + limit))
 		fi
 		look_at_program || exit 0
 		turn_log
 		if [ -s "$run/rule" ]; then
 			end_run "$RULED_OUT"
-		elif [ -n "$limit" ] && [ "$(now)" -ge "$over" ]; then
+		elif [ -n "$limit" ] && [ "$(steady)" -ge "$over" ]; then
 			put "$run/rule" "its time was over"
 			end_run "$TIMED_OUT"
 		fi
@@ -161,7 +161,7 @@ next_pause() {
 	fi
 	agile_pause=$((tick / 10 < 5 ? tick / 10 : 5))
 	if [ -n "$limit" ]; then
-		agile_left=$((over - $(now)))
+		agile_left=$((over - $(steady)))
 		[ "$agile_left" -ge "$agile_pause" ] || agile_pause=$((agile_left > 1 ? agile_left : 1))
 	fi
 	echo "$agile_pause"
@@ -213,8 +213,8 @@ await_watcher() {
 	rule=
 	[ ! -s "$run/limit" ] || { read -r agile_limit && IFS= read -r rule; } <"$run/limit"
 	[ -n "$rule" ] || return 0
-	agile_deadline=$(($(now) + 5))
-	until [ -d "$run/watching" ] || [ -d "$run/stop" ] || [ "$(now)" -ge "$agile_deadline" ]; do nap; done
+	agile_deadline=$(($(steady) + 5))
+	until [ -d "$run/watching" ] || [ -d "$run/stop" ] || [ "$(steady)" -ge "$agile_deadline" ]; do nap; done
 }
 
 lose_metric() {
@@ -229,8 +229,8 @@ end_run() {
 	watcher_pid=$(exec sh -c 'echo "$PPID"')
 	find_processes "$id"
 	signal TERM
-	deadline=$(($(now) + 10))
-	while any_alive && [ "$(now)" -lt "$deadline" ]; do nap; done
+	deadline=$(($(steady) + 10))
+	while any_alive && [ "$(steady)" -lt "$deadline" ]; do nap; done
 	for agile_try in 1 2 3; do
 		find_processes "$id"
 		[ -n "$processes" ] || break
@@ -316,9 +316,9 @@ note_packages() {
 # await_machine: until that is noted, for a few seconds: a run may be shorter. Then nobody may write any more.
 await_machine() {
 	[ -s "$run/collector" ] && read -r agile_collector <"$run/collector" || return 0
-	agile_deadline=$(($(now) + 5))
+	agile_deadline=$(($(steady) + 5))
 	ticks=
-	while [ ! -d "$run/stop" ] && [ "$(now)" -lt "$agile_deadline" ]; do
+	while [ ! -d "$run/stop" ] && [ "$(steady)" -lt "$agile_deadline" ]; do
 		ticks_of "$agile_collector"
 		[ -n "$ticks" ] || break
 		nap

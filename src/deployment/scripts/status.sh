@@ -81,6 +81,8 @@ claim_facts() {
 	done
 	case $seen in
 	gone | rebooted) [ ! -s "$1/process" ] || seen=claimed ;;
+	# A runner says who it is before it claims. What gave a run up instead of one has not come to its end.
+	-) if [ -s "$1/process" ]; then seen=claimed; else seen=gone; fi ;;
 	*) seen=claimed ;;
 	esac
 }

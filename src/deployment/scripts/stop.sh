@@ -4,7 +4,7 @@
 
 # agile_stop PATH GRACE gone|there ID...: GRACE in seconds. With `gone`, a run on another machine counts as ended.
 agile_stop() {
-	enter_base "$1" || {
+	enter_base "$1" && [ -d "$base/runs" ] || {
 		answer_line nothing
 		return
 	}
@@ -21,7 +21,7 @@ agile_stop() {
 	for agile_id in $marked; do
 		[ ! -d "$base/runs/$agile_id/started" ] || ask_to_end "$agile_id"
 	done
-	grace_ends=$(($(now) + grace))
+	grace_ends=$(($(steady) + grace))
 	while [ $# -gt 1 ]; do
 		stop_run "$1"
 		shift
@@ -80,7 +80,7 @@ ask_to_end() {
 stop_tree() {
 	find_processes "$1"
 	case $asked in *" $1 "*) ;; *) signal TERM ;; esac
-	until is_over "$1" || [ "$(now)" -ge "$grace_ends" ]; do nap; done
+	until is_over "$1" || [ "$(steady)" -ge "$grace_ends" ]; do nap; done
 	# What was started meanwhile, and what took no notice.
 	for agile_try in 1 2 3; do
 		find_processes "$1"
@@ -89,8 +89,8 @@ stop_tree() {
 		nap
 	done
 	end_container "$1"
-	deadline=$(($(now) + 5))
-	until is_over "$1" || [ "$(now)" -ge "$deadline" ]; do nap; done
+	deadline=$(($(steady) + 5))
+	until is_over "$1" || [ "$(steady)" -ge "$deadline" ]; do nap; done
 	find_processes "$1"
 }
 
