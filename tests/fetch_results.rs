@@ -197,7 +197,7 @@ fn one_bad_run_keeps_no_other_away() {
         .succeeds();
     lab.agile(&["fetch-results"]).ends_with(5).explains(
         &format!("box: {run} is not there any more"),
-        "git agile clean box records that",
+        "git agile clean --runs box records that",
     );
     let runs = server.home().join("agile/proj/runs");
     fs::rename(&runs, server.home().join("agile/unmounted")).expect("the disk goes");

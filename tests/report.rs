@@ -158,15 +158,27 @@ fn runs_are_chosen_sorted_and_written_in_every_form() {
         .as_str()
         .expect("an id")
         .to_owned();
-    for ignored in [
-        &["--best", "--descending"][..],
-        &["--metric", "loss"],
-        &["--diff", "a", "b", "--where", "lr>1"],
-        &[&run, "--experiment", "train"],
-        &["--group-by", "lr", "--columns", "note"],
+    for (ignored, said) in [
+        (&["--best", "--descending"][..], "cannot be used with"),
+        (&["--metric", "loss"], "required arguments"),
+        (
+            &["--diff", &run, &run, "--where", "lr>1"],
+            "cannot be used with",
+        ),
+        (&[&run, "--experiment", "train"], "cannot be used with"),
+        (
+            &["--group-by", "lr", "--columns", "note"],
+            "`note` is no metric",
+        ),
     ] {
-        review(ignored).ends_with(2);
+        review(ignored).ends_with(2).complains(said);
     }
+    // What makes the groups is shown anyway.
+    review(&["--group-by", "lr", "--columns", "lr,loss", "--sort", "lr"]).succeeds();
+    // The metric that counts is that of the runs that are meant.
+    review(&["--where", "state=succeeded", "--best"])
+        .succeeds()
+        .complains("Best loss: ");
 
     let across = review(&["--all", "--format", "json"]).succeeds().json();
     let commits: Vec<&Value> = across

@@ -388,3 +388,37 @@ fn a_run_that_fails() {
     lab.agile(&["reproduce", &run]).ends_with(1);
     lab.agile(&["reproduce", &run, "--again"]).succeeds();
 }
+
+/// Without the results there is no verdict.
+#[test]
+fn what_is_nowhere_any_more_is_not_judged() {
+    let (lab, _server, run) = one_run(GRID);
+    lab.agile(&["reproduce", "@"]).succeeds();
+    lab.agile(&["clean", "--runs", "--yes"]).succeeds();
+    fs::remove_dir_all(lab.project_folder().join("results").join(&run)).expect("they are here");
+    lab.agile(&["reproduce", "@"])
+        .ends_with(5)
+        .explains(
+            &format!("the results of {run} are not here"),
+            "whoever fetched",
+        )
+        .never_says("differs");
+}
+
+/// What stays on the server for good keeps nobody from comparing the rest.
+#[test]
+fn a_result_that_is_refused_is_left_out_of_the_verdict() {
+    let (lab, _server, _run) = one_run(GRID);
+    let train = lab.read("train.py");
+    lab.write(
+        "train.py",
+        &format!("import os\nos.makedirs('results', exist_ok=True)\nos.symlink('/etc', 'results/etc')\n{train}"),
+    );
+    lab.commit("Leave a link");
+    lab.agile(&["push"]).succeeds();
+    lab.agile(&["wait"]).succeeds();
+    lab.agile(&["reproduce", "@"])
+        .succeeds()
+        .complains("results/etc is a link")
+        .complains("metrics agree");
+}

@@ -30,6 +30,8 @@ use crate::terminal::{Stream, Style, clean, clean_bytes, count};
 use transfer::{Outcome, from_server};
 pub use transfer::{index_file, log_file, manifests, results};
 
+/// How often `--watch` asks a server that cannot be reached again, when no run goes on any more: for about two minutes.
+const PATIENCE: u32 = 15;
 /// How much of a run's log its record keeps, in bytes.
 const LOG_END: u64 = 64 << 10;
 
@@ -49,7 +51,7 @@ pub struct FetchArgs {
     /// Fetch running runs too: files that are still being written are left for the next fetch
     #[arg(long)]
     partial: bool,
-    /// Fetch each run as it ends, until none goes on
+    /// Fetch each run as it ends, until none goes on; a connection that is lost is tried again for a while
     #[arg(long)]
     watch: bool,
     /// Fetch only files that match this pattern, written as in .gitignore (repeatable)
@@ -151,7 +153,8 @@ pub fn run(args: FetchArgs, ctx: &Context) -> Result<()> {
             Vec::new()
         }
         false => {
-            let missed = fetch(&args, ctx, &repository, &records)?;
+            let asking = Asking::OnTerminal(&ctx.output);
+            let missed = fetch(&args, ctx, &repository, &records, asking)?;
             missed
                 .iter()
                 .for_each(|missed| ctx.output.error(&missed.error));
@@ -188,6 +191,7 @@ fn watch(
 ) -> Result<Vec<Missed>> {
     let (mut tried, mut said) = (BTreeSet::new(), BTreeSet::new());
     let (mut lost, mut pause) = (Vec::new(), Duration::from_secs(1));
+    let mut patience = PATIENCE;
     let bar = ctx.output.progress().add(ProgressBar::new_spinner());
     loop {
         let is_new = |record: &&Record| {
@@ -197,16 +201,18 @@ fn watch(
         let due: Vec<Record> = records.iter().filter(is_new).cloned().collect();
         let open = records.iter().filter(|record| record.known.is_open());
         let left = open.count();
-        match left {
-            0 => bar.finish_and_clear(),
-            _ => {
-                bar.set_message(format!("{} going on", count(left, "run")));
-                bar.tick();
-            }
-        }
+        bar.set_message(match left {
+            0 => "fetching".to_string(),
+            _ => format!("{} going on", count(left, "run")),
+        });
+        bar.tick();
+        let asking = match said.is_empty() {
+            true => Asking::OnTerminal(&ctx.output),
+            false => Asking::Never,
+        };
         let missed = match due.is_empty() {
             true => Vec::new(),
-            false => fetch(args, ctx, repository, &due)?,
+            false => fetch(args, ctx, repository, &due, asking)?,
         };
         for missed in &missed {
             if said.insert(missed.error.message.clone()) {
@@ -217,11 +223,23 @@ fn watch(
         let is_unreached = |missed: &Missed| missed.error.kind == Kind::Unreachable;
         let (unreached, refused): (Vec<_>, Vec<_>) = missed.into_iter().partition(is_unreached);
         lost.extend(refused);
+        if !unreached.is_empty() && left == 0 {
+            if patience == 0 {
+                lost.extend(unreached);
+                bar.finish_and_clear();
+                return Ok(lost);
+            }
+            if patience == PATIENCE {
+                ctx.output.say("Trying again for a while.");
+            }
+            patience -= 1;
+        }
         let again: Vec<&RunId> = unreached.iter().flat_map(|missed| &missed.runs).collect();
         let ended = due.iter().filter(|record| record.known.state.is_end());
         let ended = ended.map(|record| record.run.id.clone());
         tried.extend(ended.filter(|run| !again.contains(&run)));
         if left == 0 && again.is_empty() {
+            bar.finish_and_clear();
             return Ok(lost);
         }
         std::thread::sleep(pause);
@@ -236,6 +254,7 @@ fn fetch(
     ctx: &Context,
     repository: &Repository,
     records: &[Record],
+    asking: Asking<'_>,
 ) -> Result<Vec<Missed>> {
     // One results folder that nothing can be written into keeps no other run away.
     let (mut missed, mut records) = (Vec::<Missed>::new(), records.to_vec());
@@ -257,7 +276,8 @@ fn fetch(
     let results = ctx.block_on(async {
         let agreements = &agreements;
         let all = groups.iter().map(|(server, records)| async move {
-            let result = from_server(args, ctx, repository, agreements, server, records).await;
+            let from = from_server(args, ctx, repository, agreements, server, records, asking);
+            let result = from.await;
             (server, records, result)
         });
         Ok(stream::iter(all)
@@ -390,11 +410,18 @@ fn complaints(
     let left: Vec<String> = left
         .map(|refusal| format!("  left: {}", what(refusal)))
         .collect();
-    ctx.output.list(&left, "git agile fetch-results --dry-run");
+    match args.dry_run {
+        true => left.iter().for_each(|line| ctx.output.say(&clean(line))),
+        false => ctx
+            .output
+            .list(&left, "the same command with --dry-run lists them all"),
+    }
     let mut kinds: Vec<Vec<&Refusal>> = Vec::new();
     for refusal in refused {
         let is_alike = |kind: &&mut Vec<&Refusal>| {
-            (kind[0].run, &kind[0].reason) == (refusal.run, &refusal.reason)
+            let is_of_run = |refusal: &Refusal| refusal.path == b".";
+            kind[0].reason == refusal.reason
+                && (kind[0].run == refusal.run || is_of_run(kind[0]) && is_of_run(refusal))
         };
         match kinds.iter_mut().find(is_alike) {
             Some(kind) => kind.push(refusal),
@@ -402,7 +429,10 @@ fn complaints(
         }
     }
     let complaint = |kind: Vec<&Refusal>| {
-        let others = kind[1..].iter().map(|other| clean_bytes(&other.path));
+        let others = kind[1..].iter().map(|other| match other.path.as_slice() {
+            b"." => run(other).to_string(),
+            path => clean_bytes(path),
+        });
         let mut others: Vec<String> = others.take(20).collect();
         match kind.len() - 1 - others.len() {
             0 => {}
@@ -427,7 +457,7 @@ fn advice(server: &Server, run: &str, reason: &Reason) -> String {
             "git agile fetch-results tries again".into()
         }
         Reason::Gone => format!(
-            "is {path} mounted on {name}? If somebody removed the run, git agile clean {name} records that"
+            "is {path} mounted on {name}? If somebody removed the run, git agile clean --runs {name} records that"
         ),
         Reason::Large => format!(
             "git agile fetch-results --max-size 100G {run} fetches it; with a smaller size it is left without an error"
@@ -498,7 +528,13 @@ fn take_in(
     ctx.output
         .say(&ctx.output.paint(Stream::Talk, Style::Good, &line));
     // What needs the person's eye comes first.
-    let mut sorted: Vec<_> = records.iter().zip(rests).collect();
+    let is_there = |run: usize| {
+        let mut refused = report.refused.iter().filter(|refusal| refusal.run == run);
+        refused.all(|refusal| refusal.reason != Reason::Gone)
+    };
+    let there = records.iter().zip(rests).enumerate();
+    let there = there.filter(|(run, _)| is_there(*run));
+    let mut sorted: Vec<_> = there.map(|(_, both)| both).collect();
     sorted.sort_by_key(|(_, is_part)| !is_part);
     let places = sorted.into_iter().map(|(record, is_part)| {
         let part = if is_part {

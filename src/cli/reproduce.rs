@@ -17,7 +17,7 @@ use super::{Context, deploy, foresee};
 use crate::deployment::connection::Asking;
 use crate::development::records::{self, Record};
 use crate::development::repository::Repository;
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Context as _, Error, Kind, Result};
 use crate::model::run::RunState;
 use crate::review::agreement::Tolerance;
 
@@ -129,10 +129,12 @@ pub fn run(args: ReproduceArgs, ctx: &Context) -> Result<()> {
     };
     let mut pair = [original, launched];
     if let Err(error) = fetch(ctx, &repository, &pair) {
-        // What stays on the server for good keeps nobody from comparing the rest.
+        // What stays on the server for good has been said, and keeps nobody from comparing the rest.
+        let is_said = matches!(error.kind, Kind::Child(_));
         for record in &mut pair {
             let fresh = records::find(&repository, &record.run.id)?;
-            match fresh.filter(|fresh| fresh.known.fetched.is_some()) {
+            let is_here = fetch::results(&repository, record).is_dir();
+            match fresh.filter(|fresh| is_said && is_here && fresh.known.fetched.is_some()) {
                 Some(fresh) => *record = fresh,
                 None => return Err(error),
             }

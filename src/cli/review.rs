@@ -108,6 +108,8 @@ struct Review {
     spread: Spread,
     /// The metric that counts, and which end of it is the good one.
     best: Option<(String, Direction)>,
+    /// The metric that `--best` names.
+    named: Option<String>,
     /// What to sort by, and whether the largest comes first.
     sort: Option<(Column, bool)>,
     /// What makes groups.
@@ -122,21 +124,32 @@ struct Review {
 impl Review {
     /// What the names in `args` mean among `rows`.
     fn of(args: &ReviewArgs, rows: Vec<Row>) -> Result<Self> {
-        let column = |name: &str| row::column(&rows, name);
+        let keys = group::keys(&rows, &args.group_by)?;
         let sort = args.sort.as_deref().map(|name| sort_key(args, name));
-        let sort = sort.map(|(name, descending)| Ok((column(name)?, descending)));
-        let metric = args.metric.as_deref();
+        let sort = sort.map(|(name, descending)| {
+            let key = keys.iter().find(|key| key.name() == name).cloned();
+            let column = key.map_or_else(|| row::column(&rows, name), Ok);
+            Ok((column?, descending))
+        });
+        let metric = |name: &str| row::metric(&rows, name);
+        let named = args.best.as_deref().filter(|name| !name.is_empty());
+        let key = |name: &str| row::key(&rows, name);
         Ok(Review {
             spread: match args.ci {
                 true => Spread::Confidence,
                 false => Spread::Deviation,
             },
-            best: best(args, &rows)?,
+            best: None,
+            named: named.map(metric).transpose()?,
             sort: sort.transpose()?,
-            keys: group::keys(&rows, &args.group_by)?,
-            columns: group::columns(&rows, &args.columns)?,
-            metric: metric.map(|name| row::metric(&rows, name)).transpose()?,
-            against: args.against.as_deref().map(column).transpose()?,
+            columns: match keys.is_empty() {
+                true => group::columns(&rows, &args.columns)?,
+                // Those that make the groups are shown anyway.
+                false => group::columns(&rows, &others(&args.columns, &keys))?,
+            },
+            metric: args.metric.as_deref().map(metric).transpose()?,
+            against: args.against.as_deref().map(key).transpose()?,
+            keys,
             rows,
         })
     }
@@ -164,6 +177,7 @@ pub fn run(args: &ReviewArgs, ctx: &Context) -> Result<()> {
     let meant: Vec<bool> = review.rows.iter().map(is_meant).collect();
     keep(&mut review.rows, &meant);
     keep(&mut records, &meant);
+    review.best = best(args, &review)?;
     if review.rows.is_empty() && !meant.is_empty() {
         ctx.output.warn(&format!(
             "of {}, none meets --where",
@@ -179,6 +193,12 @@ pub fn run(args: &ReviewArgs, ctx: &Context) -> Result<()> {
     }
     hint_at_missing(ctx, &records);
     Ok(())
+}
+
+/// The names that mean none of `keys`.
+fn others(names: &[String], keys: &[Column]) -> Vec<String> {
+    let is_other = |name: &&String| keys.iter().all(|key| key.name() != name.as_str());
+    names.iter().filter(is_other).cloned().collect()
 }
 
 fn keep<T>(all: &mut Vec<T>, meant: &[bool]) {
@@ -202,18 +222,10 @@ fn hint_at_missing(ctx: &Context, records: &[Record]) {
 }
 
 /// The metric that decides which run is the best, as far as it is known.
-fn best(args: &ReviewArgs, rows: &[Row]) -> Result<Option<(String, Direction)>> {
-    let asked = args
-        .best
-        .as_deref()
-        .filter(|name| !name.is_empty())
-        .or(args.metric.as_deref());
-    let name = match asked {
-        Some(name) => row::metric(rows, name)?,
-        None => match primary(rows) {
-            Some(name) => name,
-            None => return Ok(None),
-        },
+fn best(args: &ReviewArgs, review: &Review) -> Result<Option<(String, Direction)>> {
+    let named = review.named.clone().or_else(|| review.metric.clone());
+    let Some(name) = named.or_else(|| primary(&review.rows)) else {
+        return Ok(None);
     };
     let direction = match (args.min, args.max) {
         (true, _) => Some(Direction::Min),

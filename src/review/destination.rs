@@ -155,7 +155,7 @@ impl Here {
 
 impl Destination {
     /// Opens, and makes where it is missing, `results/<run>` in `root`, with its index in the file `index`
-    /// (`.git/agile/fetched/<run>.index`). What an interrupted fetch left half-written is removed.
+    /// (`agile/fetched/<run>.index` in the work tree's git folder). What an interrupted fetch left half-written is removed.
     ///
     /// # Errors
     /// [`Kind::Usage`](crate::error::Kind::Usage) when `run` is no run id, [`Kind::Step`](crate::error::Kind::Step)

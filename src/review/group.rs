@@ -1,5 +1,9 @@
 //! Runs that differ only in what is not looked at, such as the seed, taken together.
 
+use std::collections::HashSet;
+
+use indexmap::IndexMap;
+
 use super::direction::Direction;
 use super::row::{self, Column, Content, Field, Row};
 use super::statistics::Summary;
@@ -92,7 +96,7 @@ fn is_seed(name: &str) -> bool {
 
 /// The groups of `rows`, by their key: numbers by size.
 pub fn group(rows: &[Row], columns: &[Column]) -> Vec<Group> {
-    let mut groups: indexmap::IndexMap<Vec<String>, Vec<usize>> = indexmap::IndexMap::new();
+    let mut groups: IndexMap<Vec<String>, Vec<usize>> = IndexMap::new();
     for (index, row) in rows.iter().enumerate() {
         let key = columns.iter().map(|column| match row.get(column) {
             Content::Nothing => String::new(),
@@ -102,9 +106,8 @@ pub fn group(rows: &[Row], columns: &[Column]) -> Vec<Group> {
         groups.entry(key.collect()).or_default().push(index);
     }
     let apart = |(key, members): (Vec<String>, Vec<usize>)| {
-        let (repeats, rows) = members
-            .iter()
-            .partition(|&&row| is_repeat(rows, &members, row));
+        let repeats = Repeats::among(rows, &members);
+        let (repeats, rows) = members.iter().partition(|&&row| repeats.has(row));
         Group { key, rows, repeats }
     };
     let mut groups: Vec<Group> = groups.into_iter().map(apart).collect();
@@ -118,25 +121,43 @@ pub fn group(rows: &[Row], columns: &[Column]) -> Vec<Group> {
     groups
 }
 
-/// Whether the run at `row` only repeats another of `members`. Of several attempts at the same, one counts, the last that
-/// succeeded or else the last: all that did where nothing fixes their randomness.
-fn is_repeat(rows: &[Row], members: &[usize], row: usize) -> bool {
-    let run = &rows[row];
-    if let Some(of) = &run.reproduces {
-        // Only where the original is there too, so that no group is left without a run.
-        let is_it = |other: &&usize| rows[**other].run == *of;
-        return members
-            .iter()
-            .find(is_it)
-            .is_some_and(|&other| rows[other].reproduces.is_none());
+/// What only repeats something else among some runs. Of several attempts at the same, one counts, the last that succeeded or
+/// else the last: all that did where nothing fixes their randomness.
+struct Repeats<'a> {
+    rows: &'a [Row],
+    originals: HashSet<&'a str>,
+    /// Of each first attempt, the place of the one that counts.
+    best: IndexMap<&'a str, usize>,
+}
+
+impl<'a> Repeats<'a> {
+    fn among(rows: &'a [Row], members: &[usize]) -> Self {
+        let rank = |row: usize| (rows[row].has_succeeded(), rows[row].asked, row);
+        let (mut originals, mut best) = (HashSet::new(), IndexMap::new());
+        let is_original = |row: &&usize| rows[**row].reproduces.is_none();
+        for &row in members.iter().filter(is_original) {
+            originals.insert(rows[row].run.as_str());
+            let known = best.entry(rows[row].first.as_str()).or_insert(row);
+            if rank(row) > rank(*known) {
+                *known = row;
+            }
+        }
+        Repeats {
+            rows,
+            originals,
+            best,
+        }
     }
-    let is_fixed = run.parameters.iter().any(|(name, _)| is_seed(name));
-    let rank = |row: usize| (rows[row].has_succeeded(), rows[row].asked, row);
-    (is_fixed || !run.has_succeeded())
-        && members.iter().any(|&other| {
-            let another = &rows[other];
-            another.first == run.first && another.reproduces.is_none() && rank(other) > rank(row)
-        })
+
+    fn has(&self, row: usize) -> bool {
+        let run = &self.rows[row];
+        if let Some(of) = &run.reproduces {
+            // Only where the original is there too, so that no group is left without a run.
+            return self.originals.contains(of.as_str());
+        }
+        let is_fixed = run.parameters.iter().any(|(name, _)| is_seed(name));
+        (is_fixed || !run.has_succeeded()) && self.best.get(run.first.as_str()) != Some(&row)
+    }
 }
 
 /// What a person should know of the means of `groups`.

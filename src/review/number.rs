@@ -24,10 +24,9 @@ pub fn show_spread(mean: f64, spread: f64) -> (String, String) {
     let digits = 1 - size(spread);
     if !(0..=6).contains(&digits) || mean.abs() >= 1e12 {
         // Down to where the uncertainty begins, as far as a float goes.
-        let wanted = (size(mean) + digits).clamp(4, 15) as usize;
         let mean = match mean.fract() == 0.0 || digits < 0 {
             true => show(mean),
-            false => scientific(mean, wanted),
+            false => scientific(mean, (size(mean) + digits).clamp(4, 15) as usize),
         };
         return (mean, scientific(spread, 1));
     }
@@ -98,6 +97,7 @@ mod tests {
         assert_eq!(shown(1.5e-8, 2.5e-9), "1.5e-8 ± 2.5e-9");
         assert_eq!(shown(0.123456789012, 1.2e-9), "1.23456789e-1 ± 1.2e-9");
         assert_eq!(shown(0.5, 0.0), "0.5 ± 0");
+        assert_eq!(shown(0.0, 1234.0), "0 ± 1.2e3");
         assert_eq!(shown(f64::NAN, f64::NAN), "NaN ± NaN");
         assert_eq!(show_change(2.0, 1.5).as_deref(), Some("-25.0 %"));
         assert_eq!(show_change(-2.0, -1.0).as_deref(), Some("+50.0 %"));

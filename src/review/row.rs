@@ -267,13 +267,25 @@ pub fn metric(rows: &[Row], name: &str) -> Result<String> {
 pub(super) struct Known {
     metrics: Vec<String>,
     parameters: Vec<String>,
+    /// Parameters that programs write beside their metrics once more.
+    echoed: Vec<String>,
 }
 
 impl Known {
     pub fn of(rows: &[Row]) -> Self {
+        let (metrics, parameters) = (metrics(rows), parameters(rows));
+        let is_echo = |name: &&String| {
+            let differs = |row: &Row| match (row.metric(name), row.parameter(name)) {
+                (Some(metric), Some(value)) => value.to_string().parse() != Ok(metric),
+                (Some(_), None) => true,
+                _ => false,
+            };
+            parameters.contains(name) && !rows.iter().any(differs)
+        };
         Known {
-            metrics: metrics(rows),
-            parameters: parameters(rows),
+            echoed: metrics.iter().filter(is_echo).cloned().collect(),
+            metrics,
+            parameters,
         }
     }
 
@@ -281,6 +293,9 @@ impl Known {
     pub fn column(&self, name: &str) -> Result<Column> {
         let (kind, rest) = name.split_once('.').unwrap_or(("", name));
         let found = match (self.metric(name), self.parameter(name)) {
+            (Some(_), Some(parameter)) if self.echoed.iter().any(|echo| echo == name) => {
+                return Ok(parameter);
+            }
             (Some(_), Some(_)) => {
                 let said = format!("`{name}` is a parameter and a metric");
                 return Err(Error::usage(said).hint(format!("parameter.{name} or metric.{name}")));
@@ -353,10 +368,11 @@ pub(super) fn order(a: &Content, b: &Content, descending: bool) -> Ordering {
     rank(a)
         .cmp(&rank(b))
         .then_with(|| match (a.number(), b.number(), a, b) {
-            (Some(x), Some(y), ..) => turn(match (a.whole(), b.whole()) {
-                (Some(a), Some(b)) => a.cmp(&b),
-                _ => x.total_cmp(&y),
-            }),
+            (Some(x), Some(y), ..) => {
+                let whole =
+                    |content: &Content, value: f64| content.whole().unwrap_or(value as i128);
+                turn(x.total_cmp(&y).then_with(|| whole(a, x).cmp(&whole(b, y))))
+            }
             (_, _, Content::Text(a), Content::Text(b)) => turn(a.cmp(b)),
             _ => Ordering::Equal,
         })
@@ -419,11 +435,15 @@ pub(super) mod tests {
         assert_eq!(sorted("loss", true), "bdac");
         assert_eq!(sorted("lr", false), "bcad");
         assert_eq!(sorted("run", true), "dcba");
-        // Neither of them is a float.
-        let seeds = [("x", "9007199254740993"), ("y", "9007199254740992")];
+        // One of them is no float.
+        let seeds = [
+            ("x", "9007199254740993"),
+            ("y", "9007199254740992.0"),
+            ("z", "9007199254740992"),
+        ];
         let mut rows = seeds.map(|(id, seed)| run(id, &[("seed", seed)], &[]));
         sort(&mut rows, &Column::Parameter("seed".into()), false);
-        assert_eq!(rows[0].run, "y");
+        assert_eq!(rows[2].run, "x");
     }
 
     #[test]
@@ -431,6 +451,9 @@ pub(super) mod tests {
         let rows = [run("a", &[("lr", "0.1")], &[("lr", 0.01)])];
         let error = column(&rows, "lr").unwrap_err();
         assert_eq!(error.message, "`lr` is a parameter and a metric");
+        // What only says the parameter again is that.
+        let echo = [run("a", &[("lr", "0.1")], &[("lr", 0.1)])];
+        assert_eq!(column(&echo, "lr").unwrap(), Column::Parameter("lr".into()));
         let metric = column(&rows, "metric.lr").unwrap();
         assert_eq!(metric, Column::Metric("lr".into()));
         let key = key(&rows, "lr").unwrap();

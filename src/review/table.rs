@@ -191,7 +191,9 @@ pub fn groups(
 /// metric `metric.NAME`.
 fn title(column: &Column, all: &[Column]) -> String {
     let name = column.name();
-    let is_twice = all.iter().filter(|other| other.name() == name).count() > 1;
+    let is_twice = all
+        .iter()
+        .any(|other| other.name() == name && other != column);
     match column {
         Column::Parameter(_) if is_twice => format!("parameter.{name}"),
         Column::Metric(_) if is_twice => format!("metric.{name}"),

@@ -34,7 +34,7 @@
 //!                                              of SIZE are no holes
 //! name SIZE REAL PATH                          instead of `file` where contents were asked for; about REAL
 //! state RUN STATE                              may be given back the next time; RUN counts the runs from 0
-//! failed TEXT                                  the run could not be listed (`many`: too many files)
+//! failed TEXT                                  the run could not be listed (`many`: too many files, `gone`: it is not there)
 //! ```
 //!
 //! Where contents were asked for, after all runs, for each `name` of those runs:

@@ -40,9 +40,10 @@ pub(super) async fn from_server(
     agreements: &Agreements,
     server: &Server,
     records: &[&Record],
+    asking: Asking<'_>,
 ) -> Result<Outcome> {
     check_trust(agreements, repository, server)?;
-    let mut connection = Connection::open(server, Asking::OnTerminal(&ctx.output)).await?;
+    let mut connection = Connection::open(server, asking).await?;
     let transfer = Transfer {
         args,
         ctx,
@@ -347,11 +348,8 @@ pub fn index_file(repository: &Repository, record: &Record) -> PathBuf {
 /// Where the log of a run is, if its results are here.
 pub fn log_file(repository: &Repository, record: &Record) -> PathBuf {
     let folder = results(repository, record);
-    let is_file = |name: &str| {
-        let found = folder.join(name).symlink_metadata();
-        found.is_ok_and(|found| found.is_file())
-    };
-    folder.join(log_name(is_file))
+    let is_there = |name: &str| folder.join(name).symlink_metadata().is_ok();
+    folder.join(log_name(is_there))
 }
 
 /// Where the results of a run are, or will be.

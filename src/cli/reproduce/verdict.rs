@@ -244,7 +244,13 @@ fn files(repository: &Repository, pair: &[Record; 2]) -> Option<Files> {
             Some((text("path")?, text("sha256")?))
         };
         let mut sums: BTreeMap<_, _> = list.iter().filter_map(sum).collect();
-        sums.remove(&log_name(|name| sums.contains_key(name)));
+        let is_there = |name: &str| {
+            let is_it = |path: &String| path.strip_prefix(name).is_some_and(is_end);
+            sums.keys().any(is_it)
+        };
+        let log = log_name(is_there);
+        sums.remove(&format!("{log}.1"));
+        sums.remove(&log);
         Some(sums)
     };
     // A fetch has added the manifest since the records were read.
@@ -258,6 +264,10 @@ fn files(repository: &Repository, pair: &[Record; 2]) -> Option<Files> {
         same,
         different: different.map(|name| name.to_string()).collect(),
     })
+}
+
+fn is_end(rest: &str) -> bool {
+    rest.is_empty() || rest.starts_with('/')
 }
 
 impl Files {

@@ -19,7 +19,7 @@ const MOST_FAILURES: usize = 50;
 
 impl Report<'_> {
     pub(super) fn in_short(&self) -> String {
-        let mut states = IndexMap::new();
+        let mut states: IndexMap<&str, usize> = IndexMap::new();
         for row in self.rows {
             let word = row.state.split(" (").next().unwrap_or(&row.state);
             *states.entry(word).or_insert(0) += 1;

@@ -21,7 +21,8 @@ pub(super) fn sortable(
         escape(caption)
     );
     let by = by.and_then(|(name, direction)| {
-        let place = sheet.heads.iter().rposition(|head| head.title == name)?;
+        let is_it = |title: &str| title.strip_prefix("metric.").unwrap_or(title) == name;
+        let place = sheet.heads.iter().rposition(|head| is_it(&head.title))?;
         Some((place, direction))
     });
     for (place, column) in sheet.heads.iter().enumerate() {
@@ -42,19 +43,10 @@ pub(super) fn sortable(
     let mut order: Vec<usize> = (0..sheet.rows.len()).collect();
     if let Some((place, direction)) = by {
         let value = |row: &usize| match sheet.rows[*row].get(place) {
-            Some(Cell::Number(value) | Cell::Spread { mean: value, .. }) => {
-                (value.is_nan(), *value)
-            }
-            _ => (true, f64::INFINITY),
+            Some(Cell::Number(value) | Cell::Spread { mean: value, .. }) => Some(*value),
+            _ => None,
         };
-        order.sort_by(|a, b| {
-            let ((a_last, a), (b_last, b)) = (value(a), value(b));
-            let by_value = match direction {
-                Direction::Min => a.total_cmp(&b),
-                Direction::Max => b.total_cmp(&a),
-            };
-            a_last.cmp(&b_last).then(by_value)
-        });
+        order.sort_by(|a, b| direction.order(value(a), value(b)));
     }
     for index in order {
         let cells = &sheet.rows[index];

@@ -92,6 +92,8 @@ pub(super) struct Collector {
 struct Growing {
     curve: Curve,
     rank: Option<(usize, usize)>,
+    /// The place in `curves` of what gave its first value a place.
+    axis: Option<usize>,
     /// Whether a value came without a place on the axis.
     unplaced: bool,
 }
@@ -187,11 +189,9 @@ impl Collector {
             .iter()
             .filter_map(|&(index, value)| Some((self.curves[index].rank?, index, value)));
         let place = ranked.min_by_key(|&(rank, ..)| rank);
-        // A step that a list gives again and again is no place of the record, and neither is the `best.epoch` beside others.
-        let place = place.filter(|&((depth, _), axis, _)| {
-            let is_beneath = |index: usize| depth == 0 || self.is_beside(index, axis);
+        // A step that a list gives again and again is no place of the record.
+        let place = place.filter(|&(_, axis, _)| {
             record.iter().filter(|&&(index, _)| index == axis).count() == 1
-                && record.iter().all(|&(index, _)| is_beneath(index))
         });
         if let Some(((depth, _), ..)) = place {
             self.depth = self.depth.max(depth);
@@ -210,21 +210,13 @@ impl Collector {
                     .get_index(axis)
                     .map(|(name, _)| last_name(name).to_string());
                 self.curves[index].curve.axis = axis.unwrap_or_default();
+                self.curves[index].axis = place.map(|(_, axis, _)| axis);
             }
         }
         if start == 0 {
             std::mem::swap(&mut self.pending, &mut self.ended);
         }
         self.pending.truncate(start);
-    }
-
-    /// Whether the name at `index` stands beside or beneath the one at `axis`.
-    fn is_beside(&self, index: usize, axis: usize) -> bool {
-        let both = self
-            .curves
-            .get_index(index)
-            .zip(self.curves.get_index(axis));
-        both.is_some_and(|((name, _), (axis, _))| is_beside(name, axis))
     }
 
     /// How many numbers have come.
@@ -254,13 +246,25 @@ impl Collector {
             .filter(|(_, growing)| growing.rank.is_some() && growing.unplaced)
             .map(|(name, growing)| (name.clone(), growing.curve.values.clone()))
             .collect();
+        // The `best.epoch` of a record stays for a while, and is no place of its own.
+        let is_false = |growing: &Growing| {
+            let is_nested = growing.rank.is_some_and(|(depth, _)| depth > 0);
+            let mut pairs = growing.curve.values.windows(2);
+            is_nested && !pairs.all(|pair| pair[0] < pair[1])
+        };
+        let false_axes: Vec<bool> = self.curves.values().map(is_false).collect();
         let only_axes = self.curves.values().all(|growing| growing.rank.is_some());
         let mut curves = Curves::with_capacity(self.curves.len());
-        for (name, mut growing) in self.curves {
+        for (index, (name, mut growing)) in self.curves.into_iter().enumerate() {
             let length = growing.curve.values.len();
-            let is_axis = growing.rank.is_some_and(|(depth, _)| depth <= self.depth);
+            let is_axis = growing
+                .rank
+                .is_some_and(|(depth, _)| depth <= self.depth && !false_axes[index]);
             if length == 0 || (is_axis && length > 1 && !only_axes) {
                 continue;
+            }
+            if growing.axis.is_some_and(|axis| false_axes[axis]) {
+                growing.curve.number();
             }
             if growing.unplaced {
                 growing.curve.number();

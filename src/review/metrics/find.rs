@@ -1,6 +1,6 @@
 //! Which of a run's files hold metrics.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -131,13 +131,15 @@ fn is_folder(top: &Folder, path: &ResultPath) -> bool {
 
 /// The files below `start` whose place says that they may hold metrics, the nearest first; whether all was looked at.
 fn look_through(folder: &Path, start: &[u8], found: &mut BTreeMap<ResultPath, bool>) -> bool {
-    let mut folders = VecDeque::from([folder.join(OsStr::from_bytes(start))]);
-    let mut left = MOST_ENTRIES;
-    while let Some(here) = folders.pop_front() {
-        for entry in here.read_dir().into_iter().flatten().flatten() {
+    let mut folders = vec![folder.join(OsStr::from_bytes(start))];
+    let (mut at, mut left) = (0, MOST_ENTRIES);
+    while at < folders.len() {
+        let entries = folders[at].read_dir();
+        at += 1;
+        for entry in entries.into_iter().flatten().flatten() {
             left -= 1;
             match entry.file_type() {
-                Ok(kind) if kind.is_dir() => folders.push_back(entry.path()),
+                Ok(kind) if kind.is_dir() => folders.push(entry.path()),
                 Ok(kind) if kind.is_file() => {
                     let path = below(folder, &entry.path());
                     if let Some(path) = path.filter(|path| Layout::of(path).is_some()) {

@@ -161,6 +161,8 @@ mod tests {
         let nested =
             "{\"train\": {\"epoch\": 3, \"loss\": 1}}\n{\"train\": {\"epoch\": 4, \"loss\": 2}}\n";
         assert_eq!(axes(nested), ["train.loss: epoch [3.0, 4.0]"]);
+        let apart = "{\"progress\": {\"step\": 100}, \"reward\": 1}\n{\"progress\": {\"step\": 200}, \"reward\": 2}\n";
+        assert_eq!(axes(apart), ["reward: step [100.0, 200.0]"]);
     }
 
     #[test]

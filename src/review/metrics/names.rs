@@ -71,8 +71,8 @@ pub(super) fn logs(files: Vec<(Source, Curves)>) -> Vec<Log> {
 pub struct Names {
     /// Names of metrics that a run has in two of its logs.
     metrics: BTreeSet<String>,
-    /// Labels that two logs of a run have.
-    labels: BTreeSet<String>,
+    /// The short labels, and the longer ones, that two logs of a run have.
+    labels: [BTreeSet<String>; 2],
 }
 
 impl Names {
@@ -82,9 +82,8 @@ impl Names {
         for logs in runs.into_iter().filter(|logs| logs.len() > 1) {
             let metrics = logs.iter().flat_map(|log| log.curves.keys());
             twice(metrics.map(String::as_str), &mut names.metrics);
-            for level in 0..2 {
-                let labels = logs.iter().map(|log| log.labels()[level]);
-                twice(labels, &mut names.labels);
+            for (level, known) in names.labels.iter_mut().enumerate() {
+                twice(logs.iter().map(|log| log.labels()[level]), known);
             }
         }
         names
@@ -96,10 +95,12 @@ impl Names {
         for mut log in logs {
             let curves: Vec<(String, Curve)> = log.curves.drain(..).collect();
             let labels = log.labels();
-            let alone = labels.iter().find(|label| !self.labels.contains(**label));
+            let pairs = labels.iter().zip(&self.labels);
+            let mut alone = pairs.filter(|(label, known)| !known.contains(**label));
+            let label = alone.next().map_or(labels[2], |(label, _)| label);
             for (name, curve) in curves {
                 let full = match self.metrics.contains(&name) {
-                    true => format!("{}.{name}", alone.unwrap_or(&labels[2])),
+                    true => format!("{label}.{name}"),
                     false => name,
                 };
                 // Another file may have a metric that is really called so.
@@ -169,6 +170,7 @@ mod tests {
             names(&[&["a/m.csv", "b/m.csv"], &["a/m.csv"]]),
             [vec!["a/m.x", "b/m.x"], vec!["a/m.x"]]
         );
+        assert_eq!(names(&[&["eval/m.csv", "m.csv"]]), [["eval/m.x", "m.x"]]);
         // Two files that differ in their endings alone are two all the same.
         assert_eq!(
             names(&[&["m.csv", "m.json"]]),
