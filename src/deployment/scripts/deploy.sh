@@ -99,8 +99,7 @@ blame() {
 deploy_run() {
 	id=$1
 	run=$base/runs/$id
-	forgive "$run"
-	if [ -d "$run/started" ]; then
+	if [ -d "$run/started" ] && ! was_given_up "$run"; then
 		answer_run "$id" exists
 		return
 	fi
@@ -116,6 +115,7 @@ deploy_run() {
 	fi
 	# Makes the run's folder too.
 	lock "$run/lock"
+	! was_given_up "$run" || forgive "$run"
 	if [ -d "$run/started" ]; then
 		answer_run "$id" exists
 	elif in_queue "$id"; then

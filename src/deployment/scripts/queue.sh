@@ -167,8 +167,9 @@ give_up() {
 	return 1
 }
 
-# forgive RUN: one that was given up before it began may be tried once more.
-forgive() {
-	[ -d "$1/started" ] && [ -s "$1/exit" ] && [ ! -e "$1/process" ] && [ ! -e "$1/stop" ] || return 0
-	rm -f "$1/exit" "$1/state" && rmdir "$1/started"
-}
+# was_given_up RUN: a runner that claims a run says at once who it is.
+was_given_up() { [ -d "$1/started" ] && [ -s "$1/exit" ] && [ ! -e "$1/process" ] && [ ! -e "$1/stop" ]; }
+
+# forgive RUN: one that was given up before it began may be tried once more. Under the run's lock: what another deployment
+# has started meanwhile has no exit.
+forgive() { rm -f "$1/exit" "$1/state" && rmdir "$1/started"; }
