@@ -992,6 +992,9 @@ fn without_room_those_who_wait_go_on_waiting() {
         .ends_with(5)
         .complains("1 of 2 runs had not ended");
     assert_eq!(states(&lab), ["succeeded", "queued"]);
+    lab.agile(&["logs"])
+        .succeeds()
+        .complains("has printed nothing yet");
     server.sh("rmdir agile/proj/queue/slot-1.tmp").succeeds();
     lab.agile(&["status"]).succeeds();
     lab.agile(&["wait"]).succeeds();

@@ -62,6 +62,7 @@ pub fn run(args: LogsArgs, ctx: &Context) -> Result<()> {
             Error::unreachable(format!("{}: the connection was lost", server.name))
                 .hint(format!("git agile {again} {}", record.run.id))
         };
+        let mut is_empty = true;
         let print = async |stream: &mut (dyn AsyncRead + Unpin + Send)| {
             let mut buffer = vec![0u8; 64 << 10];
             loop {
@@ -75,6 +76,7 @@ pub fn run(args: LogsArgs, ctx: &Context) -> Result<()> {
                 if count == 0 {
                     return Ok(());
                 }
+                is_empty = false;
                 match &mut escaper {
                     Some(escaper) => ctx.output.bytes(&escaper.escape(&buffer[..count]))?,
                     None => ctx.output.bytes(&buffer[..count])?,
@@ -82,6 +84,11 @@ pub fn run(args: LogsArgs, ctx: &Context) -> Result<()> {
             }
         };
         let ((), is_whole) = connection.follow(&call, print).await?;
+        if is_empty && is_whole {
+            let said = format!("{} has printed nothing yet", run.id);
+            ctx.output.say(&said);
+            ctx.output.hint(&format!("git agile status {}", run.id));
+        }
         if is_whole { Ok(()) } else { Err(lost()) }
     });
     match printed {

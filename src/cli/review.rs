@@ -30,6 +30,7 @@ use fit::{Curves, fit};
 /// A metric is its last value in the files that `metrics` of the experiment names, or in the files of known loggers.
 /// Parameters that all runs share stand in one line above the table. NAME is a metric, a parameter, or one of run,
 /// state, experiment, server, commit, subject, sprint; `metric.`, `parameter.` and `run.` before it choose among them.
+/// Where a run has a metric in two files, the files' names come before it, in every run of the experiment.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("picture").args(["html", "plot", "open"]).multiple(true))]
 pub struct ReviewArgs {
@@ -50,7 +51,8 @@ pub struct ReviewArgs {
     /// More is better
     #[arg(long)]
     max: bool,
-    /// Take runs together that have the same in these columns: mean ± sample standard deviation
+    /// Take runs together that have the same in these columns: mean ± sample standard deviation. Reproductions, and further
+    /// attempts with the same seed, are no further measurements
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     group_by: Vec<String>,
     /// Show the 95 % confidence interval of the mean (Student's t) instead of the standard deviation
