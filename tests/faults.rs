@@ -899,6 +899,11 @@ fn a_session_that_comes_too_late_does_not_start() {
         .complains("the session did not start within 10 seconds");
     std::thread::sleep(Duration::from_secs(5));
     assert_eq!(server.launches(), 0);
+    // Who looks, also from another clone, sees no end that could be taken back.
+    let looked = lab.agile(&["status"]);
+    looked
+        .says("the session did not start")
+        .never_says("failed");
     server.remove_shim("setsid");
     lab.agile(&["deploy"]).succeeds().complains("1 run started");
     assert_eq!(

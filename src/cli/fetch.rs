@@ -191,7 +191,7 @@ fn watch(
 ) -> Result<Vec<Missed>> {
     let (mut tried, mut said) = (BTreeSet::new(), BTreeSet::new());
     let (mut lost, mut pause) = (Vec::new(), Duration::from_secs(1));
-    let mut patience = PATIENCE;
+    let (mut patience, mut is_again) = (PATIENCE, false);
     let bar = ctx.output.progress().add(ProgressBar::new_spinner());
     loop {
         let is_new = |record: &&Record| {
@@ -206,9 +206,9 @@ fn watch(
             _ => format!("{} going on", count(left, "run")),
         });
         bar.tick();
-        let asking = match said.is_empty() {
-            true => Asking::OnTerminal(&ctx.output),
-            false => Asking::Never,
+        let asking = match is_again {
+            false => Asking::OnTerminal(&ctx.output),
+            true => Asking::Never,
         };
         let missed = match due.is_empty() {
             true => Vec::new(),
@@ -223,7 +223,8 @@ fn watch(
         let is_unreached = |missed: &Missed| missed.error.kind == Kind::Unreachable;
         let (unreached, refused): (Vec<_>, Vec<_>) = missed.into_iter().partition(is_unreached);
         lost.extend(refused);
-        if !unreached.is_empty() && left == 0 {
+        is_again = !unreached.is_empty();
+        if is_again && left == 0 {
             if patience == 0 {
                 lost.extend(unreached);
                 bar.finish_and_clear();

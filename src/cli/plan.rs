@@ -176,10 +176,12 @@ fn which_attempt(known: &BTreeMap<RunId, Record>, first: Run, again: bool) -> At
             more => known.get(&attempt_id(&first.id, more)),
         })
         .collect();
-    let newest = attempts
-        .iter()
-        .rev()
-        .find(|record| record.run.server.is_same(&first.server));
+    let newest = attempts.iter().rev().find(|record| {
+        record
+            .run
+            .server
+            .is_at(&first.server.host, &first.server.path)
+    });
     match newest.filter(|record| !again || record.known.state == RunState::Asked) {
         Some(record) if record.known.state.is_end() => Attempt::Ended(Box::new((*record).clone())),
         Some(record) => {
@@ -204,10 +206,10 @@ fn which_attempt(known: &BTreeMap<RunId, Record>, first: Run, again: bool) -> At
                 attempt,
                 ..first
             });
-            let elsewhere = attempts
-                .iter()
-                .rev()
-                .find(|record| record.known.is_open() && !record.run.server.is_same(&run.server));
+            let elsewhere = attempts.iter().rev().find(|record| {
+                record.known.is_open()
+                    && !record.run.server.is_at(&run.server.host, &run.server.path)
+            });
             match elsewhere {
                 Some(record) => Attempt::Moved(run, Box::new((*record).clone())),
                 None => Attempt::Ask(run),

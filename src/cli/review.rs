@@ -343,7 +343,7 @@ fn print_groups(args: &ReviewArgs, ctx: &Context, review: &Review) -> Result<()>
         }
     }
     if metrics.is_empty() {
-        metrics = row::metrics(rows);
+        metrics = row::measured(rows);
     }
     let mut groups = group::group(rows, keys);
     match (&review.sort, &review.best) {

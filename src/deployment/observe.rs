@@ -73,6 +73,8 @@ enum Process {
     Claimed,
     /// A person stopped the run before it began.
     Refused,
+    /// Its session did not start, and cannot start any more unless the run is deployed again.
+    Unbegun,
     /// What Slurm says of its job.
     Job(Job),
     /// Nobody looked, or there is nothing to look at.
@@ -204,6 +206,7 @@ fn parse_facts(fields: &[&str]) -> Option<Facts> {
         "elsewhere" => Process::Elsewhere,
         "claimed" => Process::Claimed,
         "refused" => Process::Refused,
+        "unbegun" => Process::Unbegun,
         text => Job::parse(text).map_or(Process::Unknown, Process::Job),
     };
     Some(Facts {
@@ -258,6 +261,10 @@ pub fn learn(known: &Known, facts: Option<&Facts>, now: i64) -> Known {
         (None, Process::Killed | Process::Refused) => (RunState::Stopped, Some(PERSON.into())),
         (None, Process::Rebooted) => (RunState::Lost, Some("the server has rebooted".into())),
         (None, Process::Claimed) => (RunState::Asked, None),
+        (None, Process::Unbegun) => (
+            RunState::Asked,
+            Some("the session did not start within 10 seconds".into()),
+        ),
         (None, Process::Unknown) => (facts.state.unwrap_or(known.state), None),
     };
     learnt.started = facts.began.or(learnt.started);

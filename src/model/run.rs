@@ -118,9 +118,9 @@ pub struct Place {
 }
 
 impl Place {
-    /// Whether both are the same folder of the same host, however its path is written.
-    pub fn is_same(&self, other: &Place) -> bool {
-        self.host == other.host && self.path.parts().eq(other.path.parts())
+    /// Whether it is the folder `path` of `host`, however that is written.
+    pub fn is_at(&self, host: &Host, path: &RemotePath) -> bool {
+        self.host == *host && self.path.parts().eq(path.parts())
     }
 }
 

@@ -209,6 +209,17 @@ pub fn metrics<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Vec<String> {
     distinct(rows.into_iter().flat_map(|row| row.curves.keys()))
 }
 
+/// The same without those that only say a parameter once more, as many programs write them.
+pub fn measured(rows: &[Row]) -> Vec<String> {
+    let Known {
+        mut metrics,
+        echoed,
+        ..
+    } = Known::of(rows);
+    metrics.retain(|name| !echoed.contains(name));
+    metrics
+}
+
 fn distinct<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
     let mut seen = HashSet::new();
     names
@@ -452,7 +463,8 @@ pub(super) mod tests {
         let error = column(&rows, "lr").unwrap_err();
         assert_eq!(error.message, "`lr` is a parameter and a metric");
         // What only says the parameter again is that.
-        let echo = [run("a", &[("lr", "0.1")], &[("lr", 0.1)])];
+        let echo = [run("a", &[("lr", "0.1")], &[("lr", 0.1), ("loss", 1.0)])];
+        assert_eq!(measured(&echo), ["loss"]);
         assert_eq!(column(&echo, "lr").unwrap(), Column::Parameter("lr".into()));
         let metric = column(&rows, "metric.lr").unwrap();
         assert_eq!(metric, Column::Metric("lr".into()));

@@ -118,7 +118,7 @@ pub fn usual_columns(rows: &[Row]) -> Vec<Column> {
         .map(Column::Field)
         .into_iter()
         .chain(differing)
-        .chain(row::metrics(rows).into_iter().map(Column::Metric))
+        .chain(row::measured(rows).into_iter().map(Column::Metric))
         .collect()
 }
 

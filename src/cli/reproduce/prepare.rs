@@ -62,10 +62,7 @@ pub fn prepare(
         .iter()
         .map(|record| (record.run.id.clone(), record.clone()))
         .collect();
-    let is_there = |record: &Record| {
-        let place = &record.run.server;
-        (&place.host, &place.path) == (&server.host, &server.path)
-    };
+    let is_there = |record: &Record| record.run.server.is_at(&server.host, &server.path);
     let run = match unconfirmed.filter(is_there) {
         Some(record) => record.run,
         None => {
@@ -168,7 +165,7 @@ fn config(
 fn recorded_server(config: &Config, run: &Run) -> Result<Server> {
     let place = &run.server;
     let server = config.server(place.name.as_str())?;
-    if (&server.host, &server.path) == (&place.host, &place.path) {
+    if place.is_at(&server.host, &server.path) {
         return Ok(server.clone());
     }
     Err(Error::config(format!(

@@ -35,7 +35,7 @@ list_all() {
 		run_facts "$agile_id"
 		if ! has_ended "$agile_id"; then
 			agile_over=going
-		elif [ -d "$agile_path/started" ]; then
+		elif [ -e "$agile_path/process" ]; then
 			agile_over=over
 		else
 			agile_over=never
@@ -68,7 +68,7 @@ list_one() {
 # has_ended ID: after run_facts: whether the run has ended for sure, or has never begun and is not to begin.
 has_ended() {
 	case $agile_exit,$seen in
-	-,gone | -,killed | -,rebooted | -,refused | -,over* | [0-9]*) ;;
+	-,gone | -,killed | -,rebooted | -,refused | -,unbegun | -,over* | [0-9]*) ;;
 	# Slurm has it, or does not say.
 	-,job*) return 1 ;;
 	*) [ ! -d "runs/$1/started" ] || return 1 ;;

@@ -115,7 +115,7 @@ deploy_run() {
 	fi
 	# Makes the run's folder too.
 	lock "$run/lock"
-	! was_given_up "$run" || forgive "$run"
+	! was_given_up "$run" || { forgive "$run" && leave_queue "$id"; }
 	if [ -d "$run/started" ]; then
 		answer_run "$id" exists
 	elif in_queue "$id"; then
@@ -131,11 +131,11 @@ deploy_run() {
 			else
 				answer_line failed "$id" disk "cannot write in $base/queue"
 			fi
-		elif launch; then
-			launched="$launched $id"
-		else
+		elif ! launch && give_up && was_given_up "$run"; then
 			answer_line failed "$id" launch "cannot start $launcher on the server"
 			answer_tail "$(tail -n 15 "$run/launch.log" 2>/dev/null)"
+		else
+			launched="$launched $id"
 		fi
 	fi
 	unlock "$run/lock"
@@ -161,22 +161,28 @@ answer_launched() {
 }
 
 # answer_launch ID: whether the run that was launched, or put into the queue, has started. One that has not is claimed, so
-# that it never does; where that cannot be, nothing is said of it, for nobody knows.
+# that it never does; where that cannot be, nobody knows.
 answer_launch() {
 	run=$base/runs/$1
 	if in_queue "$1"; then
 		answer_run "$1" queued
+	elif [ -d "$run/stop" ] && [ ! -d "$run/started" ]; then
+		answer_run "$1" exists
 	# One that was given up in its turn has been waited for.
 	elif { [ -s "$run/process" ] || [ ! -s "$run/exit" ]; } && await_start "$run"; then
 		answer_run "$1" started
 	elif give_up; then
-		if [ -s "$run/process" ] || [ ! -s "$run/exit" ]; then
-			answer_run "$1" started
+		if ! was_given_up "$run"; then
+			agile_word=started
+			[ ! -d "$run/stop" ] || agile_word=exists
+			answer_run "$1" "$agile_word"
 			return
 		fi
 		blame launch
 		answer_line failed "$1" "$step" "the session did not start within 10 seconds"
 		answer_tail "$(tail -n 15 "$run/launch.log" 2>/dev/null)"
+	else
+		answer_run "$1" exists
 	fi
 }
 

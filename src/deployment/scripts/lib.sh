@@ -101,8 +101,8 @@ begin_raw() {
 
 # fail WHAT TEXT: the step WHAT failed; the answer says so, and the script is over.
 fail() {
-	[ -z "${own_mark-}" ] || rm -f "$own_mark"
 	[ -z "${launched-}" ] || answer_launched
+	[ -z "${own_mark-}" ] || rm -f "$own_mark"
 	answer_line error "$1" "$2"
 	agile_reply
 	exit 5

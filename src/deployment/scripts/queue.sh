@@ -130,10 +130,15 @@ find_slot() {
 	return 1
 }
 
-# A slot is free when the run in it has ended, or never began: only a started run leaves the queue.
+# A slot is free when the run in it has ended, or never began: only a started run leaves the queue. One that was given up in it
+# may be in another one by now.
 slot_is_free() {
 	[ -s "$base/queue/slot-$slot" ] || return 0
 	read -r agile_occupant <"$base/queue/slot-$slot"
+	if [ -s "$base/runs/$agile_occupant/slot" ]; then
+		read -r agile_taken agile_rest <"$base/runs/$agile_occupant/slot"
+		[ "$agile_taken" = "$slot" ] || return 0
+	fi
 	run_facts "$agile_occupant"
 	case $agile_exit,$seen in
 	-,alive | -,elsewhere | -,claimed) return 1 ;;
@@ -160,16 +165,21 @@ give_up() {
 		[ -d "$run/started" ]
 		return
 	}
-	echo "git-agile: the session did not start within 10 seconds" >>"$run/log"
-	put "$run/state" failed "$(now)" && put "$run/exit" 97 && return 0
+	if [ -d "$run/stop" ]; then
+		put "$run/state" stopped "$(now)" && put "$run/exit" 143 && return 0
+	else
+		echo "git-agile: the session did not start within 10 seconds" >>"$run/log"
+		put "$run/state" failed "$(now)" && put "$run/exit" 97 && return 0
+	fi
 	rm -f "$run/state"
 	rmdir "$run/started"
 	return 1
 }
 
-# was_given_up RUN: a runner that claims a run says at once who it is.
-was_given_up() { [ -d "$1/started" ] && [ -s "$1/exit" ] && [ ! -e "$1/process" ] && [ ! -e "$1/stop" ]; }
-
 # forgive RUN: one that was given up before it began may be tried once more. Under the run's lock: what another deployment
-# has started meanwhile has no exit.
-forgive() { rm -f "$1/exit" "$1/state" && rmdir "$1/started"; }
+# has started meanwhile has no exit. Its claim counts as a new one until it is gone.
+forgive() {
+	[ ! -d "$1/started" ] || touch "$1/started"
+	rm -f "$1/exit" "$1/state" "$1/slot"
+	[ ! -d "$1/started" ] || rmdir "$1/started"
+}

@@ -20,7 +20,10 @@ run_facts() {
 		read -r agile_state agile_since <"$agile_run/state"
 	fi
 	read_process "$agile_run/process"
-	if [ "$agile_exit" != '-' ]; then
+	if was_given_up "$agile_run"; then
+		# That can be taken back, and is no end.
+		agile_state='-' agile_since='-' agile_exit='-' seen=unbegun
+	elif [ "$agile_exit" != '-' ]; then
 		case $agile_exit,$agile_state in
 		12[89],* | 1[3-9]?,* | 2??,* | 0,stopped | 0,failed | 0,timed-out) by_slurm signal_facts "$agile_run" ;;
 		esac
@@ -32,6 +35,11 @@ run_facts() {
 		seen=refused
 	fi
 	facts=$agile_state$tab$agile_since$tab$agile_exit$tab$seen$tab$agile_began
+}
+
+# was_given_up RUN: whether it was claimed so that it never begins. A runner that claims a run says at once who it is.
+was_given_up() {
+	[ -s "$1/exit" ] && [ ! -e "$1/process" ] && [ ! -e "$1/stop" ] && [ ! -e "$1/job" ]
 }
 
 # by_slurm FUNCTION RUN: calls a function of slurm.sh for a run that Slurm has. That text is only sent where it is needed:
@@ -81,8 +89,11 @@ claim_facts() {
 	done
 	case $seen in
 	gone | rebooted) [ ! -s "$1/process" ] || seen=claimed ;;
-	# A runner says who it is before it claims. What gave a run up instead of one has not come to its end.
-	-) if [ -s "$1/process" ]; then seen=claimed; else seen=gone; fi ;;
+	# A runner says who it is before it claims. What gave a run up instead of one needs a moment for it.
+	-)
+		seen=claimed
+		[ -s "$1/process" ] || [ -z "$(find "$1/started" -prune -mmin +1 2>/dev/null)" ] || seen=gone
+		;;
 	*) seen=claimed ;;
 	esac
 }

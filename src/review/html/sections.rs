@@ -156,7 +156,7 @@ impl Report<'_> {
         if self.data.groups.iter().all(|group| group.rows.len() < 2) || self.data.keys.is_empty() {
             return String::new();
         }
-        let metrics = row::metrics(self.rows);
+        let metrics = row::measured(self.rows);
         let sheet = table::groups(
             self.rows,
             &self.data.groups,
