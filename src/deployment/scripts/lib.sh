@@ -131,14 +131,20 @@ enter_base() {
 
 now() { date +%s; }
 
-# steady: seconds that go on evenly whatever is done to the clock, where the kernel counts them.
-steady() {
+# read_uptime: `uptime`, seconds that go on evenly whatever is done to the clock, and finer than it, where the kernel counts
+# them.
+read_uptime() {
 	if [ -r /proc/uptime ]; then
-		read -r agile_uptime agile_rest </proc/uptime
-		echo "${agile_uptime%.*}"
+		read -r uptime agile_rest </proc/uptime
 	else
-		now
+		uptime=$(now)
 	fi
+}
+
+# steady: whole seconds of it.
+steady() {
+	read_uptime
+	echo "${uptime%.*}"
 }
 
 # publish FILE: standard input becomes FILE at once or not at all. Whoever publishes a file is the only one who does, by

@@ -72,12 +72,14 @@ run_all() {
 	keep_watch </dev/null >/dev/null 2>&1 &
 	watcher=$!
 	await_watcher
-	begun=$(uptime_now)
+	read_uptime
+	begun=$uptime
 	sh "$run/runner" program </dev/null >>"$run/log" 2>&1
 	code=$?
 	# In a subshell, the children would be others.
 	{ times; } >"$run/times"
-	ended=$(uptime_now)
+	read_uptime
+	ended=$uptime
 	end_container "$id"
 	# One that is ending the run takes no notice: what is left of it goes first.
 	kill "$watcher" 2>/dev/null
@@ -238,16 +240,6 @@ end_run() {
 		nap
 	done
 	exit "$1"
-}
-
-# uptime_now: seconds, finer than `date` where the kernel tells.
-uptime_now() {
-	if [ -r /proc/uptime ]; then
-		read -r agile_uptime agile_rest </proc/uptime
-		echo "$agile_uptime"
-	else
-		now
-	fi
 }
 
 # resources: lines of a word and its value: seconds, of processor time and by the clock; memory in KiB; the rule that has
