@@ -129,20 +129,24 @@ pub fn plan(
             }
         }
     }
-    if let Some(first) = moved.first() {
-        let (place, id) = (&first.run.server, &first.run.id);
-        let name = &place.name;
-        ctx.output.warn(&format!(
-            "{} may still be going on where {name} was before ({} in {}), and {} launched here as well",
-            count(moved.len(), "run"),
-            place.host,
-            place.path,
-            if moved.len() == 1 { "is" } else { "are" }
-        ));
-        ctx.output
-            .hint(&format!("git agile stop {id} ends it there"));
-    }
+    warn_moved(ctx, &moved);
     Ok(shares)
+}
+
+/// Says that a server was elsewhere before, where these runs may still be going on.
+fn warn_moved(ctx: &Context, moved: &[Record]) {
+    let Some(first) = moved.first() else { return };
+    let (place, id) = (&first.run.server, &first.run.id);
+    let name = &place.name;
+    ctx.output.warn(&format!(
+        "{} may still be going on where {name} was before ({} in {}), and {} launched here as well",
+        count(moved.len(), "run"),
+        place.host,
+        place.path,
+        if moved.len() == 1 { "is" } else { "are" }
+    ));
+    ctx.output
+        .hint(&format!("git agile stop {id} ends it there"));
 }
 
 /// Says that settings are the same, which a person may have meant as repetitions.
@@ -176,12 +180,9 @@ fn which_attempt(known: &BTreeMap<RunId, Record>, first: Run, again: bool) -> At
             more => known.get(&attempt_id(&first.id, more)),
         })
         .collect();
-    let newest = attempts.iter().rev().find(|record| {
-        record
-            .run
-            .server
-            .is_at(&first.server.host, &first.server.path)
-    });
+    let place = first.server.clone();
+    let is_here = |record: &Record| record.run.server.is_at(&place.host, &place.path);
+    let newest = attempts.iter().rev().find(|record| is_here(record));
     match newest.filter(|record| !again || record.known.state == RunState::Asked) {
         Some(record) if record.known.state.is_end() => Attempt::Ended(Box::new((*record).clone())),
         Some(record) => {
@@ -206,11 +207,8 @@ fn which_attempt(known: &BTreeMap<RunId, Record>, first: Run, again: bool) -> At
                 attempt,
                 ..first
             });
-            let elsewhere = attempts.iter().rev().find(|record| {
-                record.known.is_open()
-                    && !record.run.server.is_at(&run.server.host, &run.server.path)
-            });
-            match elsewhere {
+            let mut newest_first = attempts.iter().rev();
+            match newest_first.find(|record| record.known.is_open() && !is_here(record)) {
                 Some(record) => Attempt::Moved(run, Box::new((*record).clone())),
                 None => Attempt::Ask(run),
             }
