@@ -372,8 +372,8 @@ fn print_groups(args: &ReviewArgs, ctx: &Context, review: &Review) -> Result<()>
             }
         }
     }
-    for caution in group::cautions(rows, &groups, keys) {
-        ctx.output.warn(&caution);
+    for (caution, advice) in group::cautions(rows, &groups, keys) {
+        ctx.output.warn(&format!("{caution}: {advice}"));
     }
     Ok(())
 }

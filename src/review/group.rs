@@ -160,8 +160,8 @@ impl<'a> Repeats<'a> {
     }
 }
 
-/// What a person should know of the means of `groups`.
-pub fn cautions(rows: &[Row], groups: &[Group], keys: &[Column]) -> Vec<String> {
+/// What a person should know of the means of `groups`, each with what the command line can do about it.
+pub fn cautions(rows: &[Row], groups: &[Group], keys: &[Column]) -> Vec<(String, &'static str)> {
     let counted = || groups.iter().flat_map(|group| &group.rows);
     let is_open = |row: &&usize| !rows[**row].has_succeeded() && !rows[**row].curves.is_empty();
     let open = counted().filter(is_open).count();
@@ -173,16 +173,17 @@ pub fn cautions(rows: &[Row], groups: &[Group], keys: &[Column]) -> Vec<String> 
     };
     let mut said = Vec::new();
     if open > 0 {
-        said.push(format!(
-            "the last values of {} that did not succeed are in the means: --where state=succeeded leaves them out",
-            count(open, "run")
+        let runs = count(open, "run");
+        said.push((
+            format!("the last values of {runs} that did not succeed are in the means"),
+            "--where state=succeeded leaves them out",
         ));
     }
     if !keys.contains(&commit) && groups.iter().any(is_mixed) {
-        said.push(
-            "runs of different commits are taken together: --group-by …,commit keeps them apart"
-                .into(),
-        );
+        said.push((
+            "runs of different commits are taken together".into(),
+            "--group-by …,commit keeps them apart",
+        ));
     }
     said
 }
@@ -268,40 +269,31 @@ mod tests {
     #[test]
     fn attempts_at_the_same_are_measured_once() {
         let keys = [Column::Parameter("lr".into())];
-        let attempt = |id: &str, of: &str, state: &str, parameters: &[(&str, &str)]| Row {
-            first: of.into(),
-            state: state.into(),
-            ..run(id, parameters, &[("loss", 1.0)])
+        let counted = |parameters: &[(&str, &str)], attempts: [(&str, &str, &str); 4]| {
+            let rows = attempts.map(|(id, first, state)| Row {
+                first: first.into(),
+                state: state.into(),
+                ..run(id, parameters, &[("loss", 1.0)])
+            });
+            let groups = group(&rows, &keys);
+            let counted = groups[0].rows.iter();
+            let counted: Vec<&str> = counted.map(|&row| rows[row].run.as_str()).collect();
+            counted.join(" ")
         };
-        let counted = |rows: &[Row]| {
-            let groups = group(rows, &keys);
-            let rows: Vec<&str> = groups[0]
-                .rows
-                .iter()
-                .map(|&row| rows[row].run.as_str())
-                .collect();
-            rows.join(" ")
-        };
-        let seeded = [("lr", "1"), ("seed", "1")];
-        let free = [("lr", "1")];
-        assert_eq!(
-            counted(&[
-                attempt("a", "a", "failed (1)", &free),
-                attempt("a-a2", "a", "succeeded", &free),
-                attempt("a-a3", "a", "succeeded", &free),
-                attempt("a-a4", "a", "running", &free),
-            ]),
-            "a-a2 a-a3"
-        );
-        assert_eq!(
-            counted(&[
-                attempt("a", "a", "succeeded", &seeded),
-                attempt("a-a2", "a", "succeeded", &seeded),
-                attempt("a-a3", "a", "failed (1)", &seeded),
-                attempt("b", "b", "failed (1)", &seeded),
-            ]),
-            "a-a2 b"
-        );
+        let free = [
+            ("a", "a", "failed (1)"),
+            ("a-a2", "a", "succeeded"),
+            ("a-a3", "a", "succeeded"),
+            ("a-a4", "a", "running"),
+        ];
+        assert_eq!(counted(&[("lr", "1")], free), "a-a2 a-a3");
+        let seeded = [
+            ("a", "a", "succeeded"),
+            ("a-a2", "a", "succeeded"),
+            ("a-a3", "a", "failed (1)"),
+            ("b", "b", "failed (1)"),
+        ];
+        assert_eq!(counted(&[("lr", "1"), ("seed", "1")], seeded), "a-a2 b");
     }
 
     #[test]
@@ -309,16 +301,13 @@ mod tests {
         let keys = [Column::Parameter("lr".into())];
         let mut rows = rows();
         let said = |rows: &[Row], keys: &[Column]| cautions(rows, &group(rows, keys), keys);
-        assert_eq!(said(&rows, &keys), [""; 0]);
+        assert_eq!(said(&rows, &keys), []);
         rows[0].state = "failed (1)".into();
         rows[4].state = "failed (1)".into();
         rows[1].commit = "f".repeat(40);
         let both = said(&rows, &keys);
-        assert!(
-            both[0].contains("1 run that did not succeed") || both[0].contains("of 1 run"),
-            "{both:?}"
-        );
-        assert!(both[1].contains("different commits"));
+        assert!(both[0].0.contains("1 run that did not succeed"), "{both:?}");
+        assert!(both[1].0.contains("different commits"));
         let keys = [keys[0].clone(), Column::Field(Field::Commit)];
         assert_eq!(said(&rows, &keys).len(), 1);
     }

@@ -166,11 +166,8 @@ impl Report<'_> {
         );
         let best = self.best_group();
         let mut caption = format!("{}; n: runs of the group", self.data.spread.as_str());
-        for caution in group::cautions(self.rows, &self.data.groups, &self.data.keys) {
-            caption += &format!(
-                ". Note that {}",
-                caution.split(':').next().unwrap_or_default()
-            );
+        for (caution, _) in group::cautions(self.rows, &self.data.groups, &self.data.keys) {
+            caption += &format!(". Note that {caution}");
         }
         let head = |group: usize, text: &str| format!("{}{}", self.swatch(group), escape(text));
         section(
