@@ -27,7 +27,8 @@ use crate::terminal::{Stream, Style, Table, clean, count};
 ///
 /// What is removed is shown first, with its size. A run that goes on or waits is never touched, and neither is one whose
 /// results have not come home or differ from what did. An environment or data set goes when no run that stays uses it.
-/// The runs' records stay; of a run that somebody else removed, they say so from then on. What an experiment's `results` does not name goes with its run.
+/// The runs' records stay; of a run that somebody else removed, they say so from then on. What an experiment's `results`
+/// does not name goes with its run.
 #[derive(Debug, Args)]
 pub struct CleanArgs {
     /// Only these servers
@@ -223,7 +224,7 @@ async fn plan(
 
 /// How far a run has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum Stage {
     /// It goes on, or waits.
     Going,
     /// It has ended, or this is no run.
@@ -236,7 +237,7 @@ enum Way {
 #[derive(Debug, Default)]
 struct Found {
     /// Thing, bytes, whether it is old enough, and how far a run has come.
-    items: Vec<(String, u64, bool, Way)>,
+    items: Vec<(String, u64, bool, Stage)>,
     /// Whether the folder of runs is there: without it, its disk may not be mounted.
     has_runs: bool,
     /// What each run stands on.
@@ -254,9 +255,9 @@ impl Found {
                     size.parse::<u64>().unwrap_or(0).saturating_mul(1024),
                     *age == "old",
                     match *over {
-                        "over" => Way::Over,
-                        "never" => Way::NeverBegun,
-                        _ => Way::Going,
+                        "over" => Stage::Over,
+                        "never" => Stage::NeverBegun,
+                        _ => Stage::Going,
                     },
                 )),
                 ["runs"] => found.has_runs = true,
@@ -274,7 +275,7 @@ impl Found {
         let name = format!("runs/{}", record.run.id);
         self.items
             .iter()
-            .any(|(thing, _, _, way)| *thing == name && *way != Way::Going)
+            .any(|(thing, _, _, stage)| *thing == name && *stage != Stage::Going)
     }
 
     /// Whether a run that had ended was removed by somebody.
@@ -304,7 +305,7 @@ fn decide(
         keep: Vec::new(),
     };
     let mut used: BTreeSet<&str> = BTreeSet::new();
-    for (thing, bytes, is_old, way) in &found.items {
+    for (thing, bytes, is_old, stage) in &found.items {
         let mut put = |goes: bool, why: &'static str, is_lost: bool| {
             let thing = Thing {
                 thing: thing.clone(),
@@ -324,10 +325,10 @@ fn decide(
                 let record = records.iter().find(|record| record.run.id.as_str() == name);
                 match record {
                     None => put(false, "not known here", false),
-                    _ if *way == Way::Going => put(false, "goes on, or waits", false),
+                    _ if *stage == Stage::Going => put(false, "goes on, or waits", false),
                     _ if !args.runs && !is_all => put(false, "not asked for", false),
                     _ if !is_old => put(false, "not old enough", false),
-                    Some(record) if record.known.is_unlaunched() && *way == Way::NeverBegun => {
+                    Some(record) if record.known.is_unlaunched() && *stage == Stage::NeverBegun => {
                         put(true, "never launched", false)
                     }
                     _ if is_home.contains(name) => put(true, "fetched", false),

@@ -3,7 +3,8 @@
 # mark.sh.
 
 # agile_clean PATH list DAYS, or agile_clean PATH remove THING...: a THING is runs/ID, envs/NAME, data/SHA256 or left/NAME.
-# With a folder of runs there is a line `runs`. The list has a line `item THING KIB old|young over|never|going FACTS...` for each, and `uses ID THING...` for each run.
+# With a folder of runs there is a line `runs`. The list has a line `item THING KIB old|young over|never|going FACTS...` for
+# each, and `uses ID THING...` for each run.
 agile_clean() {
 	enter_base "$1" || {
 		answer_line nothing
