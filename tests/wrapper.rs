@@ -5,10 +5,11 @@ mod support;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use support::{Lab, Running, configuration, wait_until};
+use support::{Lab, Running, Server, configuration, wait_until};
 
 const SHELLS: [(&str, &str); 3] = [
     ("dash", "dash"),
@@ -168,46 +169,49 @@ fn a_driver_that_hangs_holds_nothing_up() {
     assert!(run["report"]["wall_seconds"].is_number(), "{run:#}");
 }
 
+/// Two runs on one slot. The script of the one that waits is still to be read, and is changed by `edit`, with the run's file
+/// `runner`, before its turn comes.
+fn with_another_runner(lab: &Lab, edit: &str) -> Arc<Server> {
+    let server = lab.server("box");
+    let text = configuration(&["box"], "grid = { lr = [1, 2] }");
+    lab.write("agile.toml", &text.replace("host = ", "slots = 1\nhost = "));
+    lab.commit("Take turns");
+    lab.agile(&["trust", "--all"]).succeeds();
+    server.close_gate();
+    lab.agile(&["push", "-u", "origin", "main"]).succeeds();
+    server
+        .sh(&format!("cd agile/proj/runs && {edit}"))
+        .succeeds();
+    server.open_gate();
+    lab.agile(&["wait", "--timeout", "60"]).succeeds();
+    server
+}
+
 /// A signal to the one that watches the program may come before it can be heard.
 #[test]
 fn a_watcher_that_hears_nothing_sees_the_end() {
     let lab = Lab::new();
-    let server = lab.server("box");
-    let text = configuration(&["box"], "grid = { lr = [1, 2] }");
-    lab.project_with(&text.replace("host = ", "slots = 1\nhost = "));
-    lab.agile(&["trust", "--all"]).succeeds();
-    server.close_gate();
-    lab.agile(&["push", "-u", "origin", "main"]).succeeds();
-    // Of the run that waits, the script is still to be read.
-    server
-        .sh("cd agile/proj/runs && sed -i '/^kill \"$watcher\"/d' */runner && ! grep -q '^kill \"$watcher' */runner")
-        .succeeds();
-    server.open_gate();
-    lab.agile(&["wait", "--timeout", "60"]).succeeds();
+    lab.project(&["box"]);
+    with_another_runner(
+        &lab,
+        "sed -i '/^kill \"$watcher\"/d' */runner && ! grep -q '^kill \"$watcher' */runner",
+    );
 }
 
 /// A program that prints without end fills no disk, and what it said last is there.
 #[test]
 fn a_log_that_grows_too_large_begins_anew() {
     let lab = Lab::new();
-    let server = lab.server("box");
-    let text = configuration(&["box"], "grid = { lr = [1, 2] }");
-    lab.project_with(&text.replace("host = ", "slots = 1\nhost = "));
+    lab.project(&["box"]);
     lab.write(
         "train.py",
         "import time\nfor line in range(9000):\n    print('line', line, flush=True)\n    time.sleep(0.0001)\n",
     );
     lab.git(&["rm", "--quiet", "requirements.txt"]).succeeds();
-    lab.commit("Print much");
-    lab.agile(&["trust", "--all"]).succeeds();
-    server.close_gate();
-    lab.agile(&["push", "-u", "origin", "main"]).succeeds();
-    // Of the run that waits, the script is still to be read.
-    server
-        .sh("cd agile/proj/runs && sed -i 's/LOG_LIMIT=1073741824/LOG_LIMIT=30000/' */runner && grep -q LOG_LIMIT=30000 */runner")
-        .succeeds();
-    server.open_gate();
-    lab.agile(&["wait"]).succeeds();
+    let server = with_another_runner(
+        &lab,
+        "sed -i 's/LOG_LIMIT=1073741824/LOG_LIMIT=30000/' */runner && grep -q LOG_LIMIT=30000 */runner",
+    );
     let runs = runs(&lab);
     let run = runs[1]["id"].as_str().expect("an id");
     let text = |name: &str| {
