@@ -1,15 +1,15 @@
 //! `git agile fetch-results`.
 
+mod complaints;
 mod transfer;
+mod watch;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::time::Duration;
 
 use clap::Args;
 use futures_util::{StreamExt, stream};
-use indicatif::ProgressBar;
 use serde::{Serialize, Serializer};
 
 use super::Context;
@@ -20,18 +20,18 @@ use crate::deployment::connection::Asking;
 use crate::deployment::trust::Agreements;
 use crate::development::records::{self, Attachment, Record};
 use crate::development::repository::Repository;
-use crate::error::{Context as _, Error, Kind, Result};
+use crate::error::{Context as _, Error, Result};
 use crate::model::config::Server;
 use crate::model::names::{RunId, wrong_class};
 use crate::model::run::{Known, RunState};
 use crate::review::{Destination, Digest, Limits, Listing, Plan, Reason, Refusal, Report};
-use crate::terminal::{Stream, Style, clean, clean_bytes, count};
+use crate::terminal::{Stream, Style, clean_bytes, count};
 
+use complaints::complaints;
 use transfer::{Outcome, from_server};
 pub use transfer::{index_file, log_file, manifests, results};
+use watch::watch;
 
-/// How often `--watch` asks a server that cannot be reached again, when no run goes on any more: for about two minutes.
-const PATIENCE: u32 = 15;
 /// How much of a run's log its record keeps, in bytes.
 const LOG_END: u64 = 64 << 10;
 
@@ -181,74 +181,6 @@ struct Missed {
     runs: Vec<RunId>,
 }
 
-/// Fetches each of the runs as it ends, and with `--partial` before that, until none goes on; gives what did not come.
-/// What is wrong is said at once, and once.
-fn watch(
-    args: &FetchArgs,
-    ctx: &Context,
-    repository: &Repository,
-    mut records: Vec<Record>,
-) -> Result<Vec<Missed>> {
-    let (mut tried, mut said) = (BTreeSet::new(), BTreeSet::new());
-    let (mut lost, mut pause) = (Vec::new(), Duration::from_secs(1));
-    let (mut patience, mut is_again) = (PATIENCE, false);
-    let bar = ctx.output.progress().add(ProgressBar::new_spinner());
-    loop {
-        let is_new = |record: &&Record| {
-            let due = record.known.state.is_end() || args.partial && is_running(record);
-            due && !tried.contains(&record.run.id)
-        };
-        let due: Vec<Record> = records.iter().filter(is_new).cloned().collect();
-        let open = records.iter().filter(|record| record.known.is_open());
-        let left = open.count();
-        bar.set_message(match left {
-            0 => "fetching".to_string(),
-            _ => format!("{} going on", count(left, "run")),
-        });
-        bar.tick();
-        let asking = match is_again {
-            false => Asking::OnTerminal(&ctx.output),
-            true => Asking::Never,
-        };
-        let missed = match due.is_empty() {
-            true => Vec::new(),
-            false => fetch(args, ctx, repository, &due, asking)?,
-        };
-        for missed in &missed {
-            if said.insert(missed.error.message.clone()) {
-                ctx.output.error(&missed.error);
-            }
-        }
-        // A server that cannot be reached for a while is asked again.
-        let is_unreached = |missed: &Missed| missed.error.kind == Kind::Unreachable;
-        let (unreached, refused): (Vec<_>, Vec<_>) = missed.into_iter().partition(is_unreached);
-        lost.extend(refused);
-        is_again = !unreached.is_empty();
-        if is_again && left == 0 {
-            if patience == 0 {
-                lost.extend(unreached);
-                bar.finish_and_clear();
-                return Ok(lost);
-            }
-            if patience == PATIENCE {
-                ctx.output.say("Trying again for a while.");
-            }
-            patience -= 1;
-        }
-        let again: Vec<&RunId> = unreached.iter().flat_map(|missed| &missed.runs).collect();
-        let ended = due.iter().filter(|record| record.known.state.is_end());
-        let ended = ended.map(|record| record.run.id.clone());
-        tried.extend(ended.filter(|run| !again.contains(&run)));
-        if left == 0 && again.is_empty() {
-            bar.finish_and_clear();
-            return Ok(lost);
-        }
-        std::thread::sleep(pause);
-        pause = (pause * 3 / 2).min(Duration::from_secs(10));
-        records = ctx.block_on(look(repository, records, Asking::Never))?.0;
-    }
-}
-
 /// Fetches the runs, all servers at once; gives what did not come.
 fn fetch(
     args: &FetchArgs,
@@ -386,89 +318,6 @@ fn show(
     ctx.output
         .say(&format!("{}: {files}, {size} to fetch{here}", server.name));
     Ok(complaints(args, ctx, server, records, &plan.refused))
-}
-
-/// Says which files the person chose to leave, and gives the other refusals as errors, one for each run and reason.
-fn complaints(
-    args: &FetchArgs,
-    ctx: &Context,
-    server: &Server,
-    records: &[&Record],
-    refused: &[Refusal],
-) -> Vec<Error> {
-    let (left, refused): (Vec<&Refusal>, Vec<&Refusal>) = refused
-        .iter()
-        .partition(|refusal| args.leaves(&refusal.reason));
-    let run = |refusal: &Refusal| records.get(refusal.run).map_or("?", |r| r.run.id.as_str());
-    let what = |refusal: &Refusal| match refusal.path.as_slice() {
-        b"." => format!("{} {}", run(refusal), refusal.reason),
-        _ => format!("{}: {refusal}", run(refusal)),
-    };
-    // Those who watch see a file when it is no longer written to.
-    let left = left
-        .iter()
-        .filter(|refusal| !args.watch || refusal.reason != Reason::Moving);
-    let left: Vec<String> = left
-        .map(|refusal| format!("  left: {}", what(refusal)))
-        .collect();
-    match args.dry_run {
-        true => left.iter().for_each(|line| ctx.output.say(&clean(line))),
-        false => ctx
-            .output
-            .list(&left, "the same command with --dry-run lists them all"),
-    }
-    let mut kinds: Vec<Vec<&Refusal>> = Vec::new();
-    for refusal in refused {
-        let is_alike = |kind: &&mut Vec<&Refusal>| {
-            let is_of_run = |refusal: &Refusal| refusal.path == b".";
-            kind[0].reason == refusal.reason
-                && (kind[0].run == refusal.run || is_of_run(kind[0]) && is_of_run(refusal))
-        };
-        match kinds.iter_mut().find(is_alike) {
-            Some(kind) => kind.push(refusal),
-            None => kinds.push(vec![refusal]),
-        }
-    }
-    let complaint = |kind: Vec<&Refusal>| {
-        let others = kind[1..].iter().map(|other| match other.path.as_slice() {
-            b"." => run(other).to_string(),
-            path => clean_bytes(path),
-        });
-        let mut others: Vec<String> = others.take(20).collect();
-        match kind.len() - 1 - others.len() {
-            0 => {}
-            more => others.push(format!("{more} more")),
-        }
-        let likewise = match others.is_empty() {
-            true => String::new(),
-            false => format!(" (likewise {})", others.join(", ")),
-        };
-        let said = format!("{}: {}{likewise}", server.name, what(kind[0]));
-        let error = Error::step(clean(&said));
-        error.hint(advice(server, run(kind[0]), &kind[0].reason))
-    };
-    kinds.into_iter().map(complaint).collect()
-}
-
-/// What helps where a result of `run` was refused.
-fn advice(server: &Server, run: &str, reason: &Reason) -> String {
-    let (name, path) = (&server.name, &server.path);
-    match reason {
-        Reason::Run(_) | Reason::Changed | Reason::ChangedHere => {
-            "git agile fetch-results tries again".into()
-        }
-        Reason::Gone => format!(
-            "is {path} mounted on {name}? If somebody removed the run, git agile clean --runs {name} records that"
-        ),
-        Reason::Large => format!(
-            "git agile fetch-results --max-size 100G {run} fetches it; with a smaller size it is left without an error"
-        ),
-        Reason::Many => format!(
-            "git agile fetch-results --max-files 1000000 {run} takes more; --exclude PATTERN leaves some out"
-        ),
-        Reason::InTheWay => format!("move it out of results/{run}, and fetch again"),
-        _ => format!("it stays on the server: git agile ssh {name}"),
-    }
 }
 
 /// Records what came home, tells the person, and gives what did not.
